@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef THINBD_POOL_POOL_H
+#define THINBD_POOL_POOL_H
+
+/*
+ * A pool: data blocks, and the I/O of the volumes on them.  Knows devices by
+ * their numbers; names are the registry's.
+ *
+ * Modes, from good to bad:
+ *
+ *   WRITE           all works
+ *   OUT_OF_DATA     no free data block: what needs one waits or gets -ENOSPC;
+ *                   reads, overwrites, trims, deletes, snapshots go on
+ *   OUT_OF_METADATA metadata down to the reserve: the same, with -ENOSPC
+ *   READ_ONLY       opened so, or the metadata needs a check: changes -EROFS
+ *   FAIL            a flush or a commit failed (I9): everything -ESHUTDOWN
+ *
+ * The pool goes down by itself; it comes back from OUT_OF_* by itself when
+ * there is room again, and from the others by being opened anew.
+ */
+
+#include "metadata/metadata.h"
+#include "storage/storage.h"
+
+enum thin_pool_mode {
+	THIN_MODE_WRITE,
+	THIN_MODE_OUT_OF_DATA,
+	THIN_MODE_OUT_OF_METADATA,
+	THIN_MODE_READ_ONLY,
+	THIN_MODE_FAIL,
+};
+
+/* "rw", "out_of_data_space", "out_of_metadata_space", "ro", "fail". */
+const char *thin_pool_mode_name(enum thin_pool_mode mode);
+
+enum thin_discard {
+	THIN_DISCARD_PASSDOWN,	 /* unmap, and punch the data storage */
+	THIN_DISCARD_NOPASSDOWN, /* unmap */
+	THIN_DISCARD_IGNORE,	 /* trims do nothing */
+};
+
+/* What a pool tells its owner, from any thread, no lock held. */
+enum thin_pool_event {
+	THIN_EVENT_LOW_DATA,	  /* free data passed the low-water mark */
+	THIN_EVENT_LOW_METADATA,
+	THIN_EVENT_MODE,	  /* the mode changed */
+	THIN_EVENT_ORIGIN_CHANGED, /* an origin is no longer what it was (I6) */
+};
+
+typedef void thin_pool_event_fn(void *ctx, enum thin_pool_event event, const char *detail);
+
+struct thin_pool_params {
+	struct thin_storage *metadata; /* owned from a successful open on */
+	struct thin_storage *data;     /* likewise */
+	uint64_t metadata_cache;       /* bytes */
+	bool read_only;
+	bool queue_if_full;	       /* else -ENOSPC at once */
+	uint32_t no_space_timeout_s;   /* how long they wait; 0 = for ever */
+	enum thin_discard discard;
+	uint32_t commit_interval_s;    /* between commits nobody asked for; at least 1 */
+	uint64_t low_water_data;       /* blocks; 0 = no event */
+	uint64_t low_water_metadata;   /* metadata blocks; 0 = no event */
+	thin_pool_event_fn *event;     /* may be NULL */
+	void *event_ctx;
+};
+
+struct thin_pool;
+struct thin_volume;
+struct thin_origin;
+
+/*
+ * Open a pool.  Checks that the data storage is as large as the metadata
+ * says; uses more of it where it is larger (as dm-thin does on resume).
+ * No threads yet: see thin_pool_start().
+ * Returns 0; what thin_metadata_open() says; -ENOSPC (data storage too
+ * small).  On failure the storages stay the caller's.
+ */
+THIN_MUST_CHECK int thin_pool_open(const struct thin_pool_params *params,
+				   struct thin_pool **ret, struct thin_error *e);
+
+/* Start the periodic commit, and the storages; after the last fork. */
+THIN_MUST_CHECK int thin_pool_start(struct thin_pool *pool);
+
+/*
+ * Commit, stop the threads, close everything.  All volumes must be closed.
+ * Returns the last commit's result; the pool is gone in any case.
+ */
+int thin_pool_close(struct thin_pool *pool);
+
+struct thin_pool_status {
+	enum thin_pool_mode mode;
+	uint64_t block_size; /* bytes */
+	struct thin_metadata_info metadata;
+	uint64_t low_water_data, low_water_metadata;
+	uint64_t clients;    /* open volumes, counted per open */
+	bool queue_if_full;
+	enum thin_discard discard;
+};
+
+void thin_pool_status(struct thin_pool *pool, struct thin_pool_status *ret);
+
+/* Commit all that has completed; group commit (I7).  -ESHUTDOWN in FAIL. */
+THIN_MUST_CHECK int thin_pool_commit(struct thin_pool *pool);
+
+/* --- control: each of these is durable when it returns 0 ---------------- */
+
+THIN_MUST_CHECK int thin_pool_create_thin(struct thin_pool *pool, uint32_t device);
+
+struct thin_snap_pair {
+	uint32_t origin;
+	uint32_t snap;
+};
+
+/*
+ * Snapshots of one instant: writes to all the origins are held, those in
+ * flight drained, all snapshots made in one transaction, all or none (I8).
+ * Returns 0; -EEXIST, -ENOENT, -EDQUOT, -EROFS, -ENOBUFS with nothing made.
+ */
+THIN_MUST_CHECK int thin_pool_snapshot(struct thin_pool *pool,
+				       const struct thin_snap_pair *pairs, size_t nr);
+
+/*
+ * Delete devices, none of which may be open; all or none.  Frees them in
+ * bounded steps, so that other volumes' writes are not held up.
+ */
+THIN_MUST_CHECK int thin_pool_delete(struct thin_pool *pool, const uint32_t *devices,
+				     size_t nr);
+
+/* dm-thin's messages that are not devices. */
+THIN_MUST_CHECK int thin_pool_set_transaction_id(struct thin_pool *pool, uint64_t old,
+						 uint64_t new);
+THIN_MUST_CHECK int thin_pool_hold(struct thin_pool *pool);
+THIN_MUST_CHECK int thin_pool_unhold(struct thin_pool *pool);
+
+/*
+ * Grow what is in use; the storages are resized first where they are files
+ * (0 = leave).  Writers that wait for room go on.
+ * Returns 0; -EINVAL (smaller than now); -ENOTSUP; -ENOSPC.
+ */
+THIN_MUST_CHECK int thin_pool_grow(struct thin_pool *pool, uint64_t data_bytes,
+				   uint64_t metadata_bytes);
+
+/* The first device with an id of at least @from; -ENOENT where there is none. */
+THIN_MUST_CHECK int thin_pool_next_device(struct thin_pool *pool, uint32_t from,
+					  struct thin_device_info *ret);
+
+/* Data blocks that deleting @device alone would free. */
+THIN_MUST_CHECK int thin_pool_exclusive(struct thin_pool *pool, uint32_t device,
+					uint64_t *ret_blocks);
+
+/* The committed metadata, for lib/audit; do not close it. */
+struct thin_storage *thin_pool_metadata_storage(struct thin_pool *pool);
+
+/* --- origins ------------------------------------------------------------ */
+
+/*
+ * An external origin, read-only and shared by any number of volumes.
+ * @storage: owned from success on.
+ * @identity: what was recorded, or NULL to take what is there now.
+ * Returns 0; -ESTALE when it is not the one recorded (@e: both).
+ */
+THIN_MUST_CHECK int thin_origin_open(struct thin_storage *storage, const char *name,
+				     const struct thin_identity *identity,
+				     struct thin_origin **ret, struct thin_error *e);
+struct thin_origin *thin_origin_ref(struct thin_origin *o);
+void thin_origin_unref(struct thin_origin *o); /* NULL is a no-op */
+uint64_t thin_origin_size(const struct thin_origin *o); /* bytes */
+
+/* --- volumes: the I/O --------------------------------------------------- */
+
+struct thin_volume_params {
+	uint32_t device;
+	uint64_t size;		    /* bytes */
+	struct thin_origin *origin; /* may be NULL; a reference is taken */
+	bool read_only;
+};
+
+/*
+ * Open a volume for I/O.  Several opens of one device share their locks and
+ * must give the same size and origin.
+ * Returns 0; -ENOENT (no such device); -EINVAL.
+ */
+THIN_MUST_CHECK int thin_volume_open(struct thin_pool *pool,
+				     const struct thin_volume_params *params,
+				     struct thin_volume **ret);
+void thin_volume_close(struct thin_volume *v); /* NULL is a no-op */
+uint64_t thin_volume_size(const struct thin_volume *v);
+
+/*
+ * All offsets and lengths are bytes, of any alignment, inside the volume
+ * (-ERANGE otherwise).  Errors: -EIO; -ENOSPC; -EROFS; -ESTALE (the origin
+ * changed); -ESHUTDOWN.
+ */
+#define THIN_FUA	0x1u /* durable when it returns, with its mapping (I7) */
+#define THIN_MAY_UNMAP	0x2u /* zero: may give the blocks back */
+#define THIN_FAST_ONLY	0x4u /* zero: -ENOTSUP rather than writing zeros */
+
+THIN_MUST_CHECK int thin_volume_read(struct thin_volume *v, void *buf, uint64_t offset,
+				     size_t len);
+THIN_MUST_CHECK int thin_volume_write(struct thin_volume *v, const void *buf, uint64_t offset,
+				      size_t len, unsigned flags);
+
+/* Unmap the blocks that lie inside as a whole; the origin shows again there. */
+THIN_MUST_CHECK int thin_volume_trim(struct thin_volume *v, uint64_t offset, uint64_t len,
+				     unsigned flags);
+
+/* Reads as zeros afterwards, whatever the origin holds (I11). */
+THIN_MUST_CHECK int thin_volume_zero(struct thin_volume *v, uint64_t offset, uint64_t len,
+				     unsigned flags);
+
+/* All writes that completed before, of all connections, are durable (I7). */
+THIN_MUST_CHECK int thin_volume_flush(struct thin_volume *v);
+
+/* A hint that [@offset, @offset + @len) will be read soon. */
+THIN_MUST_CHECK int thin_volume_cache(struct thin_volume *v, uint64_t offset, uint64_t len);
+
+enum thin_map_type {
+	THIN_MAP_DATA,	 /* in the pool, this volume's alone */
+	THIN_MAP_SHARED, /* in the pool, perhaps also others' */
+	THIN_MAP_ORIGIN, /* read from the origin, which has data there */
+	THIN_MAP_ZERO,	 /* reads as zeros, takes no space */
+};
+
+typedef int thin_map_fn(void *ctx, uint64_t offset, uint64_t len, enum thin_map_type type);
+
+/*
+ * What [@offset, @offset + @len) is made of, in order, neighbours of one
+ * type joined, never past the range.  @fn returns 0 to go on; anything else
+ * ends it and is returned.
+ */
+THIN_MUST_CHECK int thin_volume_map(struct thin_volume *v, uint64_t offset, uint64_t len,
+				    thin_map_fn *fn, void *ctx);
+
+#endif
