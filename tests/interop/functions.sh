@@ -89,12 +89,13 @@ same() { cmp "$1" "$2" >&2 || fail "$3: $1 and $2 differ"; }
 
 server=
 socket=$work/socket
+listen=(-U "$socket")
 
-# start_server ARGUMENT...: nbdkit with our plugin, as `nbdkit thin ARGUMENT...`
+# start_server ARGUMENT...: `nbdkit thin ARGUMENT...`, listening as $listen says.
 start_server() {
     local tries
     rm -f "$socket" "$work/pid"
-    nbdkit -f -U "$socket" -P "$work/pid" "$plugin" "$@" &
+    nbdkit -f "${listen[@]}" -P "$work/pid" "$plugin" "$@" </dev/null &
     server=$!
     for tries in {1..200}; do
         [ ! -s "$work/pid" ] || return 0
@@ -103,6 +104,13 @@ start_server() {
     done
     stop_server || :
     fail "no server ($tries tries): nbdkit $plugin $*"
+}
+
+# As a power cut is to the server; what it leaves is for the next one to find.
+kill_server() {
+    kill -KILL "$server"
+    wait "$server" 2>/dev/null || :
+    server=
 }
 
 # A clean end; its exit status is nbdkit's.

@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154 # $work, $thinbd: of functions.sh; $pool: the caller's
 # stories.sh: a story is a sequence of writes, trims, snapshots and deletions,
 # and can be told by several at once: by the model (plain files), by our server
 # through NBD, and by the kernel's dm-thin. In the end all must hold the same
@@ -8,13 +9,13 @@
 #
 # calls model_write and served_write. The steps:
 #
-#   create NAME SIZE [ORIGIN-FILE [DEVICE-ID]]
+#   create NAME SIZE [ORIGIN]         ORIGIN: a file or block device
 #   write NAME STAMP OFFSET LENGTH    STAMP numbers what is written, up to 1M
 #   trim NAME OFFSET LENGTH           whole blocks of 64K; the origin shows again
-#   snapshot SOURCE NAME [DEVICE-ID]  writable
+#   snapshot SOURCE NAME              writable
 #   delete NAME
 #
-# Needs functions.sh, whose $work it uses, and $pool for the served teller.
+# Needs functions.sh.
 
 tellers=
 
@@ -37,19 +38,22 @@ stamp() {
 
 # make_origin FILE BYTES: some file to put volumes over; no two are alike.
 make_origin() {
-    seq -f "$(basename "$1") line %12.0f" $(($2 / 25 + 1)) >"$1"
+    local name=${1##*/}
+    seq -f "$name line %12.0f" $(($2 / 25)) >"$1"
     truncate -s "$2" "$1"
 }
 
-### The model: a file a volume, and beside it what shows where nothing is
-### written. Removed volumes' files are removed.
+### The model: a file a volume, in the folder $model, and beside it what shows
+### where nothing is written.
 
-model_file() { echo "$work/model/$1"; }
+model=$work/model
+
+model_file() { echo "$model/$1"; }
 
 model_create() {
     local file
     file=$(model_file "$1")
-    mkdir -p "$work/model"
+    mkdir -p "$model"
     : >"$file"
     [ -z "${3:-}" ] || cp "$3" "$file"
     truncate -s "$2" "$file"
@@ -75,11 +79,11 @@ model_snapshot() {
 
 model_delete() { rm "$(model_file "$1")" "$(model_file "$1").base"; }
 
-model_names() { (cd "$work/model" && ls --ignore='*.base'); }
+model_names() { (cd "$model" && ls --ignore='*.base'); }
 
 model_sum() { sum_of "$(model_file "$1")"; }
 
-### Our server, with the registry of $pool.
+### Our server: thinbd for $pool, and start_server has been called for it.
 
 served_create() {
     if [ "${3:-}" ]; then
@@ -106,23 +110,23 @@ served_sum() { sum_of "$(uri "$1")"; }
 
 ### The stories
 
-# Every volume's checksum, as told by $1, in one file.
+# sums TELLER NAME...: a line with name and checksum for each volume.
 sums() {
-    local name
-    for name in $(model_names); do
-        echo "$name $("$1_sum" "$name")"
-    done
+    local teller=$1 name
+    shift
+    for name; do echo "$name $("${teller}_sum" "$name")"; done
 }
 
-# Three volumes: over nothing, over an origin that ends in mid-block in the
-# middle of the volume, over one that is longer than the volume. A chain of
+# Volumes over nothing, over an origin that ends in mid-block in the middle of
+# the volume (one of them not written to), over one that is longer. A chain of
 # snapshots four deep in which every generation has written, so that some data
 # blocks are counted 5 times and need the overflow tree.
 story_of_a_pool() {
     local depth name parent=plain
     step create plain 4M
-    step create short 4M "$work/origin-short"
-    step create long 4M "$work/origin-long"
+    step create short 4M "$origin_short"
+    step create untouched 4M "$origin_short"
+    step create long 4M "$origin_long"
     step write plain 1 0 1M
     step write plain 2 1000K 200K
     step write plain 3 3333333 7777
@@ -146,4 +150,29 @@ story_of_a_pool() {
     step trim short 0 128K              # the origin's data is back
     step trim short-twin 3M 64K
     step delete depth3                  # in mid-chain
+}
+
+# What happens to that pool afterwards, somewhere else: sharing is broken with
+# whole and with partial blocks, blocks are copied up across the end of the
+# origin, and a new volume of 16M needs a mapping tree of two levels.
+story_of_a_guest() {
+    local megabyte
+    step write plain 50 0 64K
+    step write depth4 51 100K 4K
+    step write untouched 52 2040K 40K
+    step write untouched 53 2055K 1K
+    step write long 54 0 192K
+    step trim depth1 64K 192K
+    step trim untouched 0 64K
+    step snapshot depth4 depth5
+    step write depth5 55 64K 130K
+    step snapshot untouched touched
+    step write touched 56 1M 4K
+    step trim touched 2M 128K
+    step delete depth1
+    step delete short
+    step create fresh 16M
+    for megabyte in {0..15}; do
+        step write fresh "6$megabyte" "${megabyte}M" 1M
+    done
 }

@@ -1,0 +1,197 @@
+#!/usr/bin/env bash
+# in-vm-nbd.sh BASE FILES: the part of test-nbd.sh that runs under the kernel.
+#
+# Two volumes: `system`, 128M over BASE, a smaller ext4 image with what is in the
+# folder FILES; `scratch`, over nothing, for xfs. They are served on a Unix socket
+# first, and after a kill -9 on TCP, with two connections a volume. Nothing is
+# tidied up after a failure: the machine ends with this script.
+here=$(dirname "$(realpath "$0")")
+. "$here/../interop/functions.sh"
+
+base=$1
+files=$2
+pool=$work/pool
+port=10809
+mnt=$work/mnt
+
+thinbd() { "$thinbd" --pool "$pool" "$@"; }
+
+mapped() {
+    thinbd --json list | jq --arg name "$1" '.[] | select(.name == $name).mapped_bytes'
+}
+
+### Devices
+
+# attach VOLUME DEVICE, by the way that is $listen's.
+attach() {
+    local way=(-unix "$socket")
+    [ "${listen[0]}" = -U ] || way=(127.0.0.1 "$port" -C 2)
+    quietly nbd-client "${way[@]}" -N "$1" "/dev/$2"
+    until [ "$(blockdev --getsize64 "/dev/$2")" -gt 0 ]; do sleep 0.1; done
+}
+
+detach() { nbd-client -d "/dev/$1" >/dev/null; }
+
+# mount_at DEVICE FOLDER [OPTION...]
+mount_at() {
+    local device=$1 folder=$mnt/$2
+    shift 2
+    mkdir -p "$folder"
+    mount "$@" "/dev/$device" "$folder"
+}
+
+# The log of the last mount says that a journal had to be replayed.
+was_replayed() { dmesg | grep -Eq "\($1\): (recovery complete|Ending recovery)"; }
+
+### Files
+
+# put FOLDER NAME: a file of 2M that is on the disk when this returns.
+put() {
+    seq -f "file $2 line %10.0f" 80000 >"$1/$2"
+    sync "$1/$2"
+}
+
+# has FOLDER NAME
+has() { seq -f "file $2 line %10.0f" 80000 | cmp - "$1/$2"; }
+
+# Write and forget, until told to stop, so that a snapshot or a crash has
+# something to interrupt.
+start_noise() {
+    while :; do
+        seq 20000 >"$1/noise.$((RANDOM % 50))" || break
+    done 2>/dev/null &
+    noise=$!
+}
+
+stop_noise() {
+    kill "$noise" 2>/dev/null || :
+    wait "$noise" 2>/dev/null || :
+}
+
+fio_verifies() {
+    quietly fio --name=verify --directory="$1" --size=16M --rw=randwrite \
+            --bsrange=4k-128k --direct=1 --ioengine=psync --numjobs=2 \
+            --verify=crc32c --verify_fatal=1 --do_verify=1
+    rm "$1"/verify.*
+}
+
+### The story
+
+make_pool() {
+    quietly thinbd init --data-size 768M
+    quietly thinbd create system --size 128M --origin "$base"
+    quietly thinbd create scratch --size 320M
+}
+
+use_base_image() {
+    attach system nbd0
+    mount_at nbd0 system
+    diff -r --exclude=lost+found "$files" "$mnt/system"
+    quietly resize2fs /dev/nbd0
+    [ "$(df --output=size -m "$mnt/system" | tail -n 1)" -gt 100 ] ||
+        fail "ext4 did not grow"
+    put "$mnt/system" before
+}
+
+use_xfs() {
+    attach scratch nbd1
+    quietly mkfs.xfs -q /dev/nbd1
+    mount_at nbd1 scratch
+    fio_verifies "$mnt/scratch"
+    put "$mnt/scratch" before
+}
+
+trim_gives_space_back() {
+    local with without
+    dd if=/dev/zero of="$mnt/scratch/big" bs=1M count=64 conv=fsync status=none
+    with=$(mapped scratch)
+    rm "$mnt/scratch/big"
+    fstrim "$mnt/scratch"
+    without=$(mapped scratch)
+    [ $((with - without)) -ge $((60 << 20)) ] ||
+        fail "fstrim: $with bytes were mapped, $without still are"
+}
+
+# Of both volumes at one moment, in the middle of writes.
+snapshot_while_mounted() {
+    start_noise "$mnt/scratch"
+    put "$mnt/system" at-snapshot
+    put "$mnt/scratch" at-snapshot
+    thinbd snapshot system system.then scratch scratch.then --writable
+    stop_noise
+    put "$mnt/system" too-late
+
+    attach system.then nbd2
+    attach scratch.then nbd3
+    mount_at nbd2 system.then
+    mount_at nbd3 scratch.then -o nouuid
+    was_replayed nbd2 || fail "ext4's journal was not replayed"
+    was_replayed nbd3 || fail "xfs's journal was not replayed"
+    has "$mnt/system.then" at-snapshot
+    has "$mnt/scratch.then" at-snapshot
+    [ ! -e "$mnt/system.then/too-late" ] || fail "the snapshot moves"
+    put "$mnt/system.then" on-snapshot
+    [ ! -e "$mnt/system/on-snapshot" ] || fail "the snapshot shows through"
+    release system.then nbd2
+    release scratch.then nbd3
+    fsck system.then nbd2 e2fsck -fn
+    fsck scratch.then nbd3 xfs_repair -n
+}
+
+# release FOLDER DEVICE
+release() {
+    umount "$mnt/$1"
+    detach "$2"
+}
+
+# fsck VOLUME DEVICE COMMAND...
+fsck() {
+    attach "$1" "$2"
+    quietly "${@:3}" "/dev/$2"
+    detach "$2"
+}
+
+# What was synced is there on a server that starts over, now on TCP.
+kill_and_come_back() {
+    start_noise "$mnt/scratch"
+    put "$mnt/system" at-kill
+    put "$mnt/scratch" at-kill
+    kill_server
+    stop_noise
+    umount "$mnt/system" "$mnt/scratch"
+    detach nbd0
+    detach nbd1
+
+    listen=(-i 127.0.0.1 -p "$port")
+    start_server "$pool"
+    attach system nbd0
+    attach scratch nbd1
+    mount_at nbd0 system
+    mount_at nbd1 scratch
+    for name in before at-snapshot at-kill; do
+        has "$mnt/system" $name
+        has "$mnt/scratch" $name
+    done
+    fio_verifies "$mnt/scratch"
+    release system nbd0
+    release scratch nbd1
+    fsck system nbd0 e2fsck -fn
+    fsck scratch nbd1 xfs_repair -n
+}
+
+make_pool
+start_server "$pool"
+proves "ext4 on a volume over a smaller image: same files, and it can grow"
+use_base_image
+proves "xfs on an empty volume; fio reads what it wrote"
+use_xfs
+proves "fstrim gives space back to the pool"
+trim_gives_space_back
+proves "a snapshot of two mounted file systems replays both journals"
+snapshot_while_mounted
+proves "kill -9: what was synced is there; two TCP connections a volume"
+kill_and_come_back
+stop_server
+proves "the pool is whole"
+thinbd check
+check_pool_metadata "$pool/metadata"
