@@ -36,6 +36,7 @@ xml() {
 
 # The data device is twice as large as the metadata says: it was grown.
 make_data() {
+    local block
     seq -f "data line %12.0f" 450000 >"$data"
     truncate -s $((100 * 65536)) "$data"
     model_create one 6400K "$data"

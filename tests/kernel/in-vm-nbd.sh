@@ -2,9 +2,10 @@
 # in-vm-nbd.sh BASE FILES: the part of test-nbd.sh that runs under the kernel.
 #
 # Two volumes: `system`, 128M over BASE, a smaller ext4 image with what is in the
-# folder FILES; `scratch`, over nothing, for xfs. They are served on a Unix socket
-# first, and after a kill -9 on TCP, with two connections a volume. Nothing is
-# tidied up after a failure: the machine ends with this script.
+# folder FILES; `scratch`, over nothing, for xfs. Their pool is on block devices.
+# They are served on a Unix socket first, after a kill -9 on TCP with two
+# connections a volume, and in the end dm-thin takes over. Nothing is tidied up
+# after a failure: the machine ends with this script.
 here=$(dirname "$(realpath "$0")")
 . "$here/../interop/functions.sh"
 
@@ -16,9 +17,13 @@ mnt=$work/mnt
 
 thinbd() { "$thinbd" --pool "$pool" "$@"; }
 
-mapped() {
-    thinbd --json list | jq --arg name "$1" '.[] | select(.name == $name).mapped_bytes'
+# field NAME KEY
+field() {
+    thinbd --json list | jq --arg name "$1" ".[] | select(.name == \$name).$2"
 }
+
+mapped() { field "$1" mapped_bytes; }
+device_id() { field "$1" device; }
 
 ### Devices
 
@@ -78,7 +83,12 @@ fio_verifies() {
 ### The story
 
 make_pool() {
-    quietly thinbd init --data-size 768M
+    truncate -s 16M "$work/metadata"
+    truncate -s 768M "$work/data"
+    metadata=$(losetup -f --show "$work/metadata")
+    data=$(losetup -f --show "$work/data")
+    quietly thinbd init --metadata-size 16M --metadata "$metadata" \
+            --data-size 768M --data "$data"
     quietly thinbd create system --size 128M --origin "$base"
     quietly thinbd create scratch --size 320M
 }
@@ -153,6 +163,7 @@ fsck() {
 
 # What was synced is there on a server that starts over, now on TCP.
 kill_and_come_back() {
+    local name
     start_noise "$mnt/scratch"
     put "$mnt/system" at-kill
     put "$mnt/scratch" at-kill
@@ -179,6 +190,29 @@ kill_and_come_back() {
     fsck scratch nbd1 xfs_repair -n
 }
 
+# The way out, for whoever wants to leave: the same devices, without us.
+let_dm_thin_take_over() {
+    local name system scratch origin
+    system=$(device_id system)
+    scratch=$(device_id scratch)
+    origin=$(losetup -r -f --show "$base")
+    dmsetup create pool \
+            --table "0 $((768 * 2048)) thin-pool $metadata $data 128 0"
+    dmsetup create system \
+            --table "0 $((128 * 2048)) thin /dev/mapper/pool $system $origin"
+    dmsetup create scratch \
+            --table "0 $((320 * 2048)) thin /dev/mapper/pool $scratch"
+    mount_at mapper/system system
+    mount_at mapper/scratch scratch
+    for name in before at-snapshot at-kill; do
+        has "$mnt/system" $name
+        has "$mnt/scratch" $name
+    done
+    umount "$mnt/system" "$mnt/scratch"
+    dmsetup remove system scratch
+    dmsetup remove pool
+}
+
 make_pool
 start_server "$pool"
 proves "ext4 on a volume over a smaller image: same files, and it can grow"
@@ -193,5 +227,7 @@ proves "kill -9: what was synced is there; two TCP connections a volume"
 kill_and_come_back
 stop_server
 proves "the pool is whole"
-thinbd check
-check_pool_metadata "$pool/metadata"
+quietly thinbd check
+check_pool_metadata "$work/metadata"
+proves "dm-thin takes over: the files are there without us"
+let_dm_thin_take_over
