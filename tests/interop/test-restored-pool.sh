@@ -7,6 +7,7 @@
 # metadata's own map, writes version 1 when the XML names none, and gives every
 # device nodes of its own, so that data blocks are counted for each. We serve
 # and grow such pools, and what we write is without flaw.
+# shellcheck source-path=SCRIPTDIR
 here=$(dirname "$(realpath "$0")")
 . "$here/functions.sh"
 . "$here/stories.sh"

@@ -3,6 +3,7 @@
 #
 # For each version of the tools that is there: dump, restore, repair. What they
 # restore is then served over the same data, and reads as before.
+# shellcheck source-path=SCRIPTDIR
 here=$(dirname "$(realpath "$0")")
 . "$here/functions.sh"
 . "$here/stories.sh"

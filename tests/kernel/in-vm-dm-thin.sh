@@ -6,6 +6,7 @@
 # OUT/fillers, device ids of no other use than to be many. Makes a pool of its
 # own on vde and vdf. Leaves lists of both pools' volumes in the same form,
 # OUT/ours.after and OUT/theirs.after, and checksums in *.sums.
+# shellcheck source-path=SCRIPTDIR
 here=$(dirname "$(realpath "$0")")
 . "$here/../interop/functions.sh"
 . "$here/../interop/stories.sh"

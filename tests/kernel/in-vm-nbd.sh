@@ -6,6 +6,7 @@
 # They are served on a Unix socket first, after a kill -9 on TCP with two
 # connections a volume, and in the end dm-thin takes over. Nothing is tidied up
 # after a failure: the machine ends with this script.
+# shellcheck source-path=SCRIPTDIR
 here=$(dirname "$(realpath "$0")")
 . "$here/../interop/functions.sh"
 

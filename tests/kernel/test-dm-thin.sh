@@ -4,6 +4,7 @@
 # We write a pool; dm-thin activates it, reads it, changes it; we serve the
 # result. And dm-thin makes a pool that we serve and write to. A model of plain
 # files is told the same story, and every checksum has to be the model's.
+# shellcheck source-path=SCRIPTDIR
 here=$(dirname "$(realpath "$0")")
 . "$here/../interop/functions.sh"
 . "$here/../interop/stories.sh"

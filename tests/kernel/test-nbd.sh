@@ -4,6 +4,7 @@
 # All of it happens in the machine, see in-vm-nbd.sh; here we only make the
 # image that the volumes are laid over, from files of our own, and compare it
 # with itself afterwards.
+# shellcheck source-path=SCRIPTDIR
 here=$(dirname "$(realpath "$0")")
 . "$here/../interop/functions.sh"
 
