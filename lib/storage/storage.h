@@ -29,6 +29,7 @@
 #include "util/cleanup.h"
 #include "util/errors.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -57,12 +58,20 @@ typedef int thin_extent_fn(void *ctx, uint64_t offset, uint64_t len,
 
 /* What tells one state of an origin from another (I6). */
 struct thin_identity {
-	uint64_t size;	   /* bytes */
-	uint64_t inode;	   /* 0 where there is none */
-	int64_t mtime_ns;  /* since 1970; 0 where there is none */
-	int64_t ctime_ns;  /* likewise */
+	uint64_t size;	  /* bytes */
+	uint64_t inode;	  /* 0 where there is none */
+	int64_t mtime_ns; /* since 1970; 0 where there is none */
+	int64_t ctime_ns; /* likewise */
 };
 
+/*
+ * What a backend implements.  It is called through the functions below
+ * only, which have checked by then that the range lies inside the storage
+ * and that a read-only one is not changed.
+ * read, write, flush, size and close must be there.  Without zero (or where
+ * it answers -ENOTSUP) zeros are written; without extents all is DATA;
+ * without identity it is the size; without punch or resize: -ENOTSUP.
+ */
 struct thin_storage_ops {
 	const char *name;
 	int (*read)(struct thin_storage *s, const struct thin_segment *seg, size_t nr);
@@ -79,45 +88,57 @@ struct thin_storage_ops {
 	void (*close)(struct thin_storage *s);
 };
 
-/* A backend's own struct begins with this. */
+/*
+ * A backend's own struct begins with this; it sets ops and readonly, and
+ * leaves the rest zero for the functions below.
+ */
 struct thin_storage {
 	const struct thin_storage_ops *ops;
+	bool readonly;		     /* refuse with -EROFS what changes it */
+	_Atomic uint64_t known_size; /* bytes, as last heard */
+	_Atomic int flush_error;     /* of the flush that failed (S4) */
 };
 
 /*
  * Read or write all @nr segments, all of them in flight at once where the
  * backend can.  Segments of one call must not overlap.
- * Reading past the end is -EIO; writing past the end too: files are sized
- * by resize().
- * Returns 0, or the first error met; what the other segments hold is then
- * undefined.
+ * Returns 0; -EIO for what reaches past the end (files are sized by
+ * resize()); -EROFS; or the first error met, and what the other segments
+ * hold is then undefined.
  * Durable: no, until thin_storage_flush().
  */
-THIN_MUST_CHECK int thin_storage_read(struct thin_storage *s, const struct thin_segment *seg,
-				      size_t nr);
+THIN_MUST_CHECK int thin_storage_read(struct thin_storage *s,
+				      const struct thin_segment *seg, size_t nr);
 THIN_MUST_CHECK int thin_storage_write(struct thin_storage *s,
 				       const struct thin_segment *seg, size_t nr);
 
 /* The same for a single piece. */
-THIN_MUST_CHECK int thin_storage_read_at(struct thin_storage *s, uint64_t offset, void *buf,
-					 size_t len);
+THIN_MUST_CHECK int thin_storage_read_at(struct thin_storage *s, uint64_t offset,
+					 void *buf, size_t len);
 THIN_MUST_CHECK int thin_storage_write_at(struct thin_storage *s, uint64_t offset,
 					  const void *buf, size_t len);
 
 /*
  * Make [@offset, @offset + @len) read as zeros.  The space stays allocated
  * where the backend can do that; otherwise zeros are written.
+ * Returns and durability: as for thin_storage_write().
  */
-THIN_MUST_CHECK int thin_storage_zero(struct thin_storage *s, uint64_t offset, uint64_t len);
+THIN_MUST_CHECK int thin_storage_zero(struct thin_storage *s, uint64_t offset,
+				      uint64_t len);
 
 /*
  * Give [@offset, @offset + @len) back: a hint.  What is read from it
  * afterwards is zeros or what was there.
- * Returns 0; -ENOTSUP where the backend has nothing of the kind.
+ * Returns 0; -ENOTSUP where the backend has nothing of the kind; -EIO
+ * (past the end), -EROFS.
  */
-THIN_MUST_CHECK int thin_storage_punch(struct thin_storage *s, uint64_t offset, uint64_t len);
+THIN_MUST_CHECK int thin_storage_punch(struct thin_storage *s, uint64_t offset,
+				       uint64_t len);
 
-/* S2.  Returns 0, or an error after which S4 holds. */
+/*
+ * S2.  Returns 0, or an error after which S4 holds: every later flush of
+ * this storage returns the same error, without trying.
+ */
 THIN_MUST_CHECK int thin_storage_flush(struct thin_storage *s);
 
 /* Size in bytes, asked anew each time. */
@@ -125,19 +146,21 @@ THIN_MUST_CHECK int thin_storage_size(struct thin_storage *s, uint64_t *ret_byte
 
 /*
  * Change the size; what is new reads as zeros.
- * Returns 0; -ENOTSUP (a block device, an NBD export).
+ * Returns 0; -ENOTSUP (a block device, an NBD export); -EROFS.
  */
 THIN_MUST_CHECK int thin_storage_resize(struct thin_storage *s, uint64_t bytes);
 
 /*
- * Tell @fn what [@offset, @offset + @len), which must lie inside, holds.
- * A backend that does not know says DATA.
+ * Tell @fn what [@offset, @offset + @len) holds.  A backend that does not
+ * know says DATA.
+ * Returns 0; what @fn returned; -EIO (past the end).
  */
 THIN_MUST_CHECK int thin_storage_extents(struct thin_storage *s, uint64_t offset,
 					 uint64_t len, thin_extent_fn *fn, void *ctx);
 
 /* Who it is now (I6). */
-THIN_MUST_CHECK int thin_storage_identity(struct thin_storage *s, struct thin_identity *ret);
+THIN_MUST_CHECK int thin_storage_identity(struct thin_storage *s,
+					  struct thin_identity *ret);
 
 /*
  * Start threads and rings.  Called once, after a server has forked for the
@@ -170,7 +193,8 @@ THIN_DEFINE_CLEANUP(struct thin_storage *, thin_storage_close);
  * @e: which path, what was wrong.
  */
 THIN_MUST_CHECK int thin_storage_open_file(const char *path, unsigned flags,
-					   struct thin_storage **ret, struct thin_error *e);
+					   struct thin_storage **ret,
+					   struct thin_error *e);
 
 /*
  * An NBD export at @uri (nbd://, nbds://, nbd+unix://, nbds+unix://).
@@ -180,7 +204,8 @@ THIN_MUST_CHECK int thin_storage_open_file(const char *path, unsigned flags,
  * Connects in open(), to check; connects anew in start(), after a fork.
  */
 THIN_MUST_CHECK int thin_storage_open_nbd(const char *uri, unsigned flags,
-					  struct thin_storage **ret, struct thin_error *e);
+					  struct thin_storage **ret,
+					  struct thin_error *e);
 
 /* One of the two, by the look of @where: an NBD URI or a path. */
 THIN_MUST_CHECK int thin_storage_open(const char *where, unsigned flags,
