@@ -198,7 +198,7 @@ static int memory_extents(struct thin_storage *s, uint64_t offset, uint64_t len,
 	return 0;
 }
 
-static void memory_close(struct thin_storage *s) THIN_NO_THREAD_SAFETY
+static void memory_close(struct thin_storage *s)
 {
 	struct memory *m = to_memory(s);
 
@@ -220,8 +220,7 @@ static const struct thin_storage_ops memory_ops = {
 	.close = memory_close,
 };
 
-int thin_storage_open_memory(uint64_t bytes,
-			     struct thin_storage **ret) THIN_NO_THREAD_SAFETY
+int thin_storage_open_memory(uint64_t bytes, struct thin_storage **ret)
 {
 	struct memory *m;
 	void *p;

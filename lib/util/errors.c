@@ -12,38 +12,38 @@ static const struct {
 	const char *name;
 	const char *sentence; /* NULL: the system's own */
 } dictionary[] = {
-	{ ENODATA, "ENODATA", "not mapped" },
-	{ ENOSPC, "ENOSPC", "no free data block in the pool" },
-	{ EDQUOT, "EDQUOT", "a limit was reached" },
-	{ ENOBUFS, "ENOBUFS", "free metadata is down to the reserve" },
-	{ EILSEQ, "EILSEQ", "a metadata block is damaged" },
-	{ ENOTBLK, "ENOTBLK", "a metadata block is in the wrong place" },
-	{ EUCLEAN, "EUCLEAN", "the metadata needs a check" },
-	{ EROFS, "EROFS", "read-only" },
-	{ ESTALE, "ESTALE", "the origin has changed" },
-	{ EBUSY, "EBUSY", "in use" },
-	{ ENOENT, "ENOENT", "not found" },
-	{ EEXIST, "EEXIST", "exists already" },
-	{ ERANGE, "ERANGE", "out of range" },
-	{ EINVAL, "EINVAL", "malformed" },
-	{ EMEDIUMTYPE, "EMEDIUMTYPE", "not a pool" },
-	{ EWOULDBLOCK, "EWOULDBLOCK", NULL },
-	{ ESHUTDOWN, "ESHUTDOWN", "the pool has failed; open it again" },
-	{ EIO, "EIO", NULL },
-	{ ENOMEM, "ENOMEM", NULL },
-	{ EACCES, "EACCES", NULL },
-	{ EPERM, "EPERM", NULL },
-	{ ENOTSUP, "ENOTSUP", NULL },
-	{ ETIMEDOUT, "ETIMEDOUT", NULL },
-	{ EFBIG, "EFBIG", NULL },
-	{ ENOTDIR, "ENOTDIR", NULL },
-	{ EISDIR, "EISDIR", NULL },
-	{ ENAMETOOLONG, "ENAMETOOLONG", NULL },
-	{ ENOTEMPTY, "ENOTEMPTY", NULL },
-	{ EPROTO, "EPROTO", NULL },
-	{ ECANCELED, "ECANCELED", "cancelled" },
-	{ ECONNREFUSED, "ECONNREFUSED", NULL },
-	{ EMSGSIZE, "EMSGSIZE", NULL },
+	{ENODATA, "ENODATA", "not mapped"},
+	{ENOSPC, "ENOSPC", "no free data block in the pool"},
+	{EDQUOT, "EDQUOT", "a limit was reached"},
+	{ENOBUFS, "ENOBUFS", "free metadata is down to the reserve"},
+	{EILSEQ, "EILSEQ", "a metadata block is damaged"},
+	{ENOTBLK, "ENOTBLK", "a metadata block is in the wrong place"},
+	{EUCLEAN, "EUCLEAN", "the metadata needs a check"},
+	{EROFS, "EROFS", "read-only"},
+	{ESTALE, "ESTALE", "the origin has changed"},
+	{EBUSY, "EBUSY", "in use"},
+	{ENOENT, "ENOENT", "not found"},
+	{EEXIST, "EEXIST", "exists already"},
+	{ERANGE, "ERANGE", "out of range"},
+	{EINVAL, "EINVAL", "malformed"},
+	{EMEDIUMTYPE, "EMEDIUMTYPE", "not a pool"},
+	{EWOULDBLOCK, "EWOULDBLOCK", NULL},
+	{ESHUTDOWN, "ESHUTDOWN", "the pool has failed; open it again"},
+	{EIO, "EIO", NULL},
+	{ENOMEM, "ENOMEM", NULL},
+	{EACCES, "EACCES", NULL},
+	{EPERM, "EPERM", NULL},
+	{ENOTSUP, "ENOTSUP", NULL},
+	{ETIMEDOUT, "ETIMEDOUT", NULL},
+	{EFBIG, "EFBIG", NULL},
+	{ENOTDIR, "ENOTDIR", NULL},
+	{EISDIR, "EISDIR", NULL},
+	{ENAMETOOLONG, "ENAMETOOLONG", NULL},
+	{ENOTEMPTY, "ENOTEMPTY", NULL},
+	{EPROTO, "EPROTO", NULL},
+	{ECANCELED, "ECANCELED", "cancelled"},
+	{ECONNREFUSED, "ECONNREFUSED", NULL},
+	{EMSGSIZE, "EMSGSIZE", NULL},
 };
 
 #define DICTIONARY_LEN (sizeof(dictionary) / sizeof(dictionary[0]))
@@ -68,7 +68,8 @@ const char *thin_errname(int err)
 	return system ? system : "EIO";
 }
 
-static void format_line(struct thin_error *e, const char *fmt, va_list ap)
+__attribute__((format(printf, 2, 0))) static void format_line(struct thin_error *e,
+							      const char *fmt, va_list ap)
 {
 	vsnprintf(e->text, sizeof(e->text), fmt, ap);
 	for (char *c = e->text; *c; c++)
