@@ -79,7 +79,7 @@ THINBD_MUST_CHECK int thinbd_parse_size(const char *text, uint64_t *ret_bytes);
  *   snapshot          array of the volumes made
  *   delete            {"deleted": [name], "freed_bytes", "dry_run": bool}
  *   flatten           {"name", "copied_bytes", "done": bool}
- *   list              array of {"name", "device", "size", "mapped_bytes",
+ *   list              items {"name", "device", "size", "mapped_bytes",
  *                      "exclusive_bytes", "origin", "parent", "readonly",
  *                      "created", "clients", "description"}; a device that
  *                      has no name (made by a message) has "name": "#ID" and

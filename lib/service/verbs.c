@@ -160,7 +160,7 @@ static const struct thinbd_verb verbs[] = {
 	VERB("rollback", CHANGES, rollback_params, "give a volume a snapshot's content"),
 	VERB("flatten", CHANGES | THINBD_VERB_LONG, flatten_params,
 	     "copy in what is read from the origin, and drop the origin"),
-	VERB("list", 0, list_params, "list volumes"),
+	VERB("list", THINBD_VERB_STREAMS, list_params, "list volumes"),
 	VERB("show", 0, name_params, "all about a volume"),
 	VERB("map", THINBD_VERB_STREAMS, name_params, "a volume's extents"),
 	VERB("diff", THINBD_VERB_STREAMS, diff_params, "where two volumes may differ"),
