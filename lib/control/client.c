@@ -37,12 +37,14 @@ static int parse(const char *line, struct json_object **ret)
 /* A server that will not talk says why. */
 static int refusal(struct json_object *doc, struct thin_error *e)
 {
-	struct json_object *error, *message;
+	struct json_object *error, *code, *message;
 
 	if (!json_object_object_get_ex(doc, "error", &error) ||
+	    !json_object_object_get_ex(error, "code", &code) ||
 	    !json_object_object_get_ex(error, "message", &message))
 		return -EPROTO;
-	return thin_error_set(e, -EACCES, "the server refuses: %s",
+	bool busy = !strcmp(json_object_get_string(code), thin_errname(EBUSY));
+	return thin_error_set(e, busy ? -EBUSY : -EACCES, "the server refuses: %s",
 			      json_object_get_string(message));
 }
 
