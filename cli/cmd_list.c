@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The list of volumes: as a table, as a tree of who is whose snapshot, again and again.
+ */
+#include "cli.h"
+#include "print.h"
+
+#include <langinfo.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* --watch looks again after this long. */
+#define WATCH_SECONDS 2
+
+static const struct column columns[] = {
+	{"NAME", false},   {"SIZE", true},    {"MAPPED", true},	 {"EXCLUSIVE", true},
+	{"ORIGIN", false}, {"PARENT", false}, {"CLIENTS", true},
+};
+
+#define NR_COLUMNS (sizeof(columns) / sizeof(columns[0]))
+
+static void add_row(struct table *t, const char *name, struct json_object *volume)
+{
+	char size[SIZE_TEXT_MAX];
+
+	table_add(t, name);
+	table_add(t, size_of(size, volume, "size"));
+	table_add(t, size_of(size, volume, "mapped_bytes"));
+	table_add(t, size_of(size, volume, "exclusive_bytes"));
+	table_add(t, text_of(volume, "origin"));
+	table_add(t, text_of(volume, "parent"));
+	table_add(t, text_of(volume, "clients"));
+}
+
+/* --- the tree ---------------------------------------------------------------- */
+
+struct lines {
+	const char *fork, *last, *down;
+};
+
+static const struct lines *tree_lines(void)
+{
+	static const struct lines drawn = {"├─ ", "└─ ", "│  "};
+	static const struct lines typed = {"|- ", "`- ", "|  "};
+
+	return !strcmp(nl_langinfo(CODESET), "UTF-8") ? &drawn : &typed;
+}
+
+/*
+ * The volumes in the order of the tree.  Parents and children are found by
+ * name; a parent that is not in the list, or is in a circle (which no pool
+ * should have), leaves its children at the root.
+ */
+struct tree {
+	struct json_object *volumes;
+	size_t nr;
+	size_t *parent; /* index, or nr for none */
+	struct table *table;
+};
+
+static struct json_object *volume_at(const struct tree *tree, size_t i)
+{
+	return json_object_array_get_idx(tree->volumes, i);
+}
+
+/* Names to indices. */
+static struct json_object *new_index(const struct tree *tree)
+{
+	struct json_object *index = must_have(json_object_new_object());
+
+	for (size_t i = 0; i < tree->nr; i++)
+		json_object_object_add(index, text_of(volume_at(tree, i), "name"),
+				       must_have(json_object_new_uint64(i)));
+	return index;
+}
+
+/* Is @a among the ancestors of @i, or @i itself? */
+static bool descends(const struct tree *tree, size_t i, size_t a)
+{
+	while (i != tree->nr && i != a)
+		i = tree->parent[i];
+	return i == a;
+}
+
+static void find_parents(struct tree *tree)
+{
+	struct json_object *index = new_index(tree);
+
+	tree->parent = must_have(calloc(tree->nr + 1, sizeof(*tree->parent)));
+	for (size_t i = 0; i < tree->nr; i++)
+		tree->parent[i] = tree->nr;
+	for (size_t i = 0; i < tree->nr; i++) {
+		const char *name = text_of(volume_at(tree, i), "parent");
+		size_t p = tree->nr;
+
+		if (name && json_object_object_get_ex(index, name, NULL))
+			p = number_of(index, name);
+		if (p != tree->nr && !descends(tree, p, i))
+			tree->parent[i] = p;
+	}
+	json_object_put(index);
+}
+
+static size_t next_child(const struct tree *tree, size_t parent, size_t from)
+{
+	while (from < tree->nr && tree->parent[from] != parent)
+		from++;
+	return from;
+}
+
+/* @stem: what stands before the children of @parent. */
+static void add_children(struct tree *tree, size_t parent, const char *stem)
+{
+	const struct lines *lines = tree_lines();
+	bool root = parent == tree->nr;
+
+	for (size_t i = next_child(tree, parent, 0), next; i < tree->nr; i = next) {
+		struct json_object *volume = volume_at(tree, i);
+		char *name, *below;
+		bool last;
+
+		next = next_child(tree, parent, i + 1);
+		last = next == tree->nr;
+		name = made_text("%s%s%s", stem,
+				 root ? "" : (last ? lines->last : lines->fork),
+				 text_of(volume, "name"));
+		below = made_text("%s%s", stem, root ? "" : (last ? "   " : lines->down));
+		add_row(tree->table, name, volume);
+		add_children(tree, i, below);
+		free(name);
+		free(below);
+	}
+}
+
+/* --- */
+
+static void print_list(struct json_object *volumes, bool as_tree)
+{
+	struct tree tree = {.volumes = volumes, .nr = json_object_array_length(volumes)};
+
+	tree.table = table_new(columns, NR_COLUMNS);
+	if (as_tree) {
+		find_parents(&tree);
+		add_children(&tree, tree.nr, "");
+		free(tree.parent);
+	} else {
+		for (size_t i = 0; i < tree.nr; i++)
+			add_row(tree.table, text_of(volume_at(&tree, i), "name"),
+				volume_at(&tree, i));
+	}
+	table_print(tree.table);
+	table_free(tree.table);
+}
+
+static int list_once(struct cli *c)
+{
+	struct json_object *volumes = NULL;
+	int status = cli_ask(c, NULL, &volumes);
+
+	if (!status && c->json)
+		cli_print_json(volumes);
+	else if (!status)
+		print_list(volumes, flag_of(c->front, "tree"));
+	json_object_put(volumes);
+	return status;
+}
+
+static int list(struct cli *c)
+{
+	int status;
+
+	if (!flag_of(c->front, "watch"))
+		return list_once(c);
+	cli_catch_interrupt();
+	do {
+		if (colourful())
+			fputs("\033[H\033[J", stdout);
+		status = list_once(c);
+		if (fflush(stdout) != 0)
+			status = CLI_COULD_NOT;
+		if (!status && !cli_interrupted())
+			nanosleep(&(struct timespec){.tv_sec = WATCH_SECONDS}, NULL);
+	} while (!status && !cli_interrupted());
+	return status;
+}
+
+const struct command cli_list = {.verb = "list", .run = list};
