@@ -19,8 +19,7 @@
  *                holders of NO_WRITERS, in.
  *   EXCLUSIVE    holds the whole file, exclusively: collides with every
  *                lock of anybody.  The system gives that to who may write
- *                only; with READONLY the whole file is held shared, which
- *                keeps away writers and other EXCLUSIVE ones.
+ *                only, so with READONLY it is what NO_WRITERS is.
  */
 
 #define QEMU_USES     100
@@ -80,9 +79,9 @@ int thin_file_lock(int fd, unsigned flags, const char *path, struct thin_error *
 {
 	int r = 0;
 
-	if (flags & THIN_STORAGE_EXCLUSIVE)
-		r = set_lock(fd, flags & THIN_STORAGE_READONLY ? F_RDLCK : F_WRLCK, 0, 0);
-	else if (flags & THIN_STORAGE_NO_WRITERS)
+	if ((flags & THIN_STORAGE_EXCLUSIVE) && !(flags & THIN_STORAGE_READONLY))
+		r = set_lock(fd, F_WRLCK, 0, 0);
+	else if (flags & (THIN_STORAGE_EXCLUSIVE | THIN_STORAGE_NO_WRITERS))
 		r = lock_against_writers(fd);
 	if (!r)
 		return 0;

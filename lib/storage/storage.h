@@ -188,9 +188,14 @@ THIN_DEFINE_CLEANUP(struct thin_storage *, thin_storage_close);
  * A regular file or a block device.
  * Locks are OFD locks: they survive a fork, and go when the last copy of
  * the descriptor does.  EXCLUSIVE and NO_WRITERS answer -EBUSY at once
- * when somebody is in the way; on a block device they also take what the
- * kernel offers (O_EXCL).
+ * when somebody is in the way, QEMU included (file_lock.c); EXCLUSIVE also
+ * claims a block device (O_EXCL).  With READONLY, EXCLUSIVE keeps away
+ * writers only: the system locks exclusively for who may write.
+ * @flags: CREATE wants a storage that is not READONLY, NEW wants CREATE.
  * @e: which path, what was wrong.
+ * Returns 0; -EBUSY; -EISDIR, -EINVAL (a FIFO or the like: never blocks);
+ * -ENOTSUP (DIRECT on a file system without); what open() said.
+ * Durable: the name of a file that was made, at once.
  */
 THIN_MUST_CHECK int thin_storage_open_file(const char *path, unsigned flags,
 					   struct thin_storage **ret,
