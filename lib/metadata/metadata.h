@@ -82,21 +82,20 @@ struct thin_metadata_info {
 	uint32_t block_sectors;
 	uint32_t time;
 	uint64_t transaction_id;
-	uint64_t held_root;		/* mblock, or 0 */
+	uint64_t held_root; /* mblock, or 0 */
 	uint64_t nr_data_blocks;
-	uint64_t data_allocated;	/* referenced by something */
-	uint64_t data_free;		/* can be had now: neither referenced, reserved nor
-					   waiting for a commit */
+	uint64_t data_allocated; /* referenced by something */
+	uint64_t data_free;	 /* can be had now: neither referenced, reserved nor
+				    waiting for a commit */
 	uint64_t nr_metadata_blocks;
 	uint64_t metadata_allocated;
-	uint64_t metadata_free;		/* can be had now, the reserve not counted */
-	uint64_t metadata_reserve;	/* kept back for commits and deletes */
-	uint64_t nr_devices;
-	uint64_t commits;		/* since open */
+	uint64_t metadata_free;	   /* can be had now, the reserve not counted */
+	uint64_t metadata_reserve; /* kept back for commits and deletes */
+	uint64_t commits;	   /* since open */
 	bool read_only;
 	bool needs_check;
-	bool dirty;			/* the open transaction has changes */
-	int failed;			/* what poisoned it, or 0 */
+	bool dirty; /* the open transaction has changes */
+	int failed; /* what poisoned it, or 0 */
 };
 
 /* Facts of the open transaction.  Cost: O(1). */
@@ -179,8 +178,8 @@ struct thin_run {
 	uint64_t nr;	 /* blocks, at least 1 */
 	uint64_t dblock; /* the first one; meaningless where not mapped */
 	bool mapped;
-	bool shared;	 /* may be referred to by another device: copy, don't
-			    write in place (I4) */
+	bool shared; /* may be referred to by another device: copy, don't
+			write in place (I4) */
 };
 
 /*
@@ -192,9 +191,9 @@ struct thin_run {
  * Locking: none held across I/O.  Call inside an epoch to use the blocks.
  * Cost: O(log n + runs), no I/O for cached blocks.
  */
-THIN_MUST_CHECK int thin_metadata_lookup(struct thin_device *d, uint64_t begin, uint64_t end,
-					 struct thin_run *ret_runs, size_t max,
-					 size_t *ret_nr);
+THIN_MUST_CHECK int thin_metadata_lookup(struct thin_device *d, uint64_t begin,
+					 uint64_t end, struct thin_run *ret_runs,
+					 size_t max, size_t *ret_nr);
 
 /*
  * Reserve up to @want consecutive free data blocks, to be written and then
@@ -254,8 +253,9 @@ THIN_MUST_CHECK int thin_metadata_exclusive(struct thin_device *d, uint64_t *ret
  * tried again (I9), not even after an abort.
  * Durable: yes.
  */
-THIN_MUST_CHECK int thin_metadata_commit(struct thin_metadata *m, int (*flush_data)(void *ctx),
-					 void *ctx, struct thin_freed **ret_freed);
+THIN_MUST_CHECK int thin_metadata_commit(struct thin_metadata *m,
+					 int (*flush_data)(void *ctx), void *ctx,
+					 struct thin_freed **ret_freed);
 
 /*
  * The data blocks in @freed that became free, as consecutive runs in
@@ -283,16 +283,16 @@ THIN_MUST_CHECK int thin_metadata_abort(struct thin_metadata *m, bool needs_chec
 THIN_MUST_CHECK int thin_metadata_clear_needs_check(struct thin_metadata *m);
 
 /* Compare and swap of user space's transaction id.  -EINVAL on mismatch. */
-THIN_MUST_CHECK int thin_metadata_set_transaction_id(struct thin_metadata *m, uint64_t old,
-						     uint64_t new);
+THIN_MUST_CHECK int thin_metadata_set_transaction_id(struct thin_metadata *m,
+						     uint64_t old, uint64_t new);
 
 /*
- * Hold, or let go of, a metadata snapshot (dm-thin's held root): reserving
- * commits first, and the caller commits afterwards.
- * Returns 0; -EBUSY (one is held); -EINVAL (none to release); see commit.
+ * Hold, or let go of, a metadata snapshot (dm-thin's held root) of the
+ * present state.  In the open transaction: the caller commits.
+ * Returns 0; -EBUSY (one is held); -EINVAL (none to let go of); -ENOBUFS;
+ * -EROFS.
  */
-THIN_MUST_CHECK int thin_metadata_hold(struct thin_metadata *m, int (*flush_data)(void *ctx),
-				       void *ctx, struct thin_freed **ret_freed);
+THIN_MUST_CHECK int thin_metadata_hold(struct thin_metadata *m);
 THIN_MUST_CHECK int thin_metadata_unhold(struct thin_metadata *m);
 
 /*
@@ -300,6 +300,7 @@ THIN_MUST_CHECK int thin_metadata_unhold(struct thin_metadata *m);
  * before.  Shrinking is -EINVAL.  In the open transaction, like any change.
  */
 THIN_MUST_CHECK int thin_metadata_grow_data(struct thin_metadata *m, uint64_t nr_blocks);
-THIN_MUST_CHECK int thin_metadata_grow_metadata(struct thin_metadata *m, uint64_t nr_blocks);
+THIN_MUST_CHECK int thin_metadata_grow_metadata(struct thin_metadata *m,
+						uint64_t nr_blocks);
 
 #endif
