@@ -5,6 +5,7 @@
 
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Where the second column starts, and where lines are broken. */
@@ -48,49 +49,48 @@ void cli_print_help(void)
 	puts("\nMore in thinbd(1), and by thinbd VERB --help.");
 }
 
-/* "--data-size SIZE", "NAME" */
-static void param_text(char *buf, size_t size, const struct thinbd_param *p)
+/* "--data-size SIZE", "NAME"; free() it. */
+static char *param_text(const struct thinbd_param *p)
 {
-	char *c = buf;
+	char *text, *c;
 
-	if (p->flags & THINBD_POSITIONAL) {
-		snprintf(buf, size, "%s", p->value);
-		return;
-	}
-	snprintf(buf, size, "--%s%s%s", p->name, p->value ? " " : "",
-		 p->value ? p->value : "");
-	for (; *c && *c != ' '; c++)
+	if (p->flags & THINBD_POSITIONAL)
+		return must_have(strdup(p->value));
+	text = made_text("--%s%s%s", p->name, p->value ? " " : "",
+			 p->value ? p->value : "");
+	for (c = text; *c && *c != ' '; c++)
 		if (*c == '_')
 			*c = '-';
+	return text;
 }
 
-/* As in usage: what may be left out in [ ], what may be repeated with "...". */
-static void usage_text(char *buf, size_t size, const struct thinbd_param *p)
+/* As in usage: what may be left out in [ ], what may be repeated with "..."; free() it.
+ */
+static char *usage_text(const struct thinbd_param *p)
 {
 	bool needed = p->flags & THINBD_REQUIRED;
-	bool option = !(p->flags & THINBD_POSITIONAL);
-	char what[128];
+	char *what = param_text(p), *text;
 
-	param_text(what, sizeof(what), p);
 	if (p->group > 1)
-		snprintf(buf, size, "%s [%s]...", what, what);
-	else if (p->group && !option)
-		snprintf(buf, size, needed ? "%s..." : "[%s...]", what);
-	else if (p->group)
-		snprintf(buf, size, "[%s]...", what);
+		text = made_text("%s [%s]...", what, what);
+	else if (p->group && !(p->flags & THINBD_POSITIONAL))
+		text = made_text("[%s]...", what);
 	else
-		snprintf(buf, size, needed ? "%s" : "[%s]", what);
+		text = made_text(needed ? "%s%s" : "[%s%s]", what, p->group ? "..." : "");
+	free(what);
+	return text;
 }
 
 /* One parameter of a usage line that is @column long; returns how long it is then. */
 static int print_param(const struct thinbd_param *p, int column, int indent)
 {
-	char text[256];
+	char *text = usage_text(p);
 
-	usage_text(text, sizeof(text), p);
 	if (column + 1 + (int)strlen(text) > HELP_WIDTH)
 		column = printf("\n%*s", indent, "") - 1;
-	return column + printf(" %s", text);
+	column += printf(" %s", text);
+	free(text);
+	return column;
 }
 
 /* Operands first, then options, in lines that end between them. */
@@ -110,15 +110,15 @@ static void print_usage(const struct thinbd_verb *v)
 
 void cli_print_verb_help(const struct thinbd_verb *v)
 {
-	char what[128];
-
 	print_usage(v);
 	printf("\n%c%s.\n", toupper((unsigned char)v->help[0]), v->help + 1);
 	if (v->nr_params)
 		putchar('\n');
 	for (size_t i = 0; i < v->nr_params; i++) {
-		param_text(what, sizeof(what), &v->params[i]);
+		char *what = param_text(&v->params[i]);
+
 		print_line(what, v->params[i].help);
+		free(what);
 	}
 	puts("\nOptions of every verb:");
 	print_globals();
