@@ -20,6 +20,7 @@
 /* How far to step where a hole moves while we look at it. */
 #define EXTENT_STEP UINT64_C(4096)
 
+/* "Can not" is EOPNOTSUPP, which is ENOTSUP, or the call is not there. */
 static int allocate(int fd, int mode, uint64_t offset, uint64_t len)
 {
 	int r;
@@ -29,7 +30,7 @@ static int allocate(int fd, int mode, uint64_t offset, uint64_t len)
 			    ? -errno
 			    : 0;
 	while (r == -EINTR);
-	return r == -EOPNOTSUPP || r == -ENOSYS ? -ENOTSUP : r;
+	return r == -ENOSYS ? -ENOTSUP : r;
 }
 
 static int device_range(int fd, unsigned long request, uint64_t offset, uint64_t len)
@@ -40,7 +41,7 @@ static int device_range(int fd, unsigned long request, uint64_t offset, uint64_t
 	do
 		r = ioctl(fd, request, range) ? -errno : 0;
 	while (r == -EINTR);
-	return r == -EOPNOTSUPP || r == -ENOTTY ? -ENOTSUP : r;
+	return r == -ENOTTY ? -ENOTSUP : r;
 }
 
 int thin_file_zero(struct thin_storage *s, uint64_t offset, uint64_t len)
