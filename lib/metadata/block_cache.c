@@ -19,7 +19,7 @@ struct frame {
 	struct frame *hash_next;
 	uint64_t block;
 	uint64_t op; /* the operation that touched it last (C2) */
-	void *data;  /* 4096 bytes, aligned to them for O_DIRECT */
+	void *data;  /* 4096 bytes */
 	enum thin_block_kind kind;
 	bool dirty;
 	atomic_bool writing; /* cleared by write_out, without the lock */
@@ -112,7 +112,7 @@ static struct frame *alloc_frame(void)
 
 	if (!f)
 		return NULL;
-	f->data = aligned_alloc(THIN_METADATA_BLOCK, THIN_METADATA_BLOCK);
+	f->data = malloc(THIN_METADATA_BLOCK);
 	if (!f->data) {
 		free(f);
 		return NULL;

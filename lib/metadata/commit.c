@@ -38,6 +38,7 @@ static struct thin_block_set take_freed(struct thin_quarantine *q)
 /* --- closing ----------------------------------------------------------------- */
 
 static int close_transaction(struct thin_metadata *m, struct thin_disk_superblock *sb)
+	THIN_REQUIRES(m->tree_lock)
 {
 	int r;
 
@@ -73,7 +74,7 @@ static void begin_transaction(struct thin_metadata *m, struct thin_freed *freed)
  * @ret_freed is NULL where there was nothing to commit.
  */
 static int close_open(struct thin_metadata *m, struct thin_disk_superblock *ret_sb,
-		      struct thin_freed **ret_freed)
+		      struct thin_freed **ret_freed) THIN_REQUIRES(m->tree_lock)
 {
 	struct thin_freed *freed;
 	int r;
@@ -264,7 +265,7 @@ static int keep_unavailable(struct thin_metadata *m, const struct thin_sm_disk *
 	return r;
 }
 
-static int go_back(struct thin_metadata *m)
+static int go_back(struct thin_metadata *m) THIN_REQUIRES(m->tree_lock)
 {
 	struct thin_sm_disk *old = m->sm_data;
 	int r;

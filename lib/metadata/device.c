@@ -37,8 +37,9 @@ static void forget(struct thin_device *d)
 	free(d);
 }
 
-void thin_device_put(struct thin_device *d)
+void thin_device_put(struct thin_metadata *m, struct thin_device *d)
 {
+	assert(d->m == m);
 	if (!d->opens && !d->details_dirty)
 		forget(d);
 }
@@ -138,7 +139,7 @@ void thin_device_close(struct thin_device *d)
 	thin_sharded_write(&m->tree_lock);
 	assert(d->opens);
 	d->opens--;
-	thin_device_put(d);
+	thin_device_put(m, d);
 	thin_sharded_write_end(&m->tree_lock);
 }
 
@@ -179,24 +180,24 @@ static int set_top(struct thin_metadata *m, uint32_t id, uint64_t root)
 	return thin_btree_insert(&top, m->top_root, id, &v, &m->top_root);
 }
 
-int thin_device_expose(struct thin_device *d)
+int thin_device_expose(struct thin_metadata *m, struct thin_device *d)
 {
 	int r;
 
-	if (d->exposed == d->m->stamp)
+	if (d->exposed == m->stamp)
 		return 0;
-	r = set_top(d->m, d->info.id, d->root);
+	r = set_top(m, d->info.id, d->root);
 	if (!r)
-		d->exposed = d->m->stamp;
+		d->exposed = m->stamp;
 	return r;
 }
 
-int thin_device_set_root(struct thin_device *d, uint64_t root)
+int thin_device_set_root(struct thin_metadata *m, struct thin_device *d, uint64_t root)
 {
 	if (root == d->root)
 		return 0;
 	d->root = root;
-	return set_top(d->m, d->info.id, root);
+	return set_top(m, d->info.id, root);
 }
 
 /* --- creating ------------------------------------------------------------------------
@@ -267,11 +268,12 @@ int thin_metadata_create_thin(struct thin_metadata *m, uint32_t id)
  * is older than its snapshotted time, and so counts as shared (I4).
  */
 static int create_snap(struct thin_metadata *m, uint32_t id, struct thin_device *origin)
+	THIN_REQUIRES(m->tree_lock)
 {
 	struct thin_device_info info = origin->info;
 	int r;
 
-	r = thin_device_expose(origin);
+	r = thin_device_expose(m, origin);
 	if (r)
 		return r;
 	r = thin_sm_inc(m->tm.sm, origin->root);
@@ -305,7 +307,7 @@ int thin_metadata_create_snap(struct thin_metadata *m, uint32_t id, uint32_t ori
 	if (!r)
 		r = thin_changed(m, create_snap(m, id, d));
 	if (d)
-		thin_device_put(d);
+		thin_device_put(m, d);
 	thin_sharded_write_end(&m->tree_lock);
 	return r;
 }
@@ -324,13 +326,14 @@ static int remove_key(struct thin_btree t, uint32_t id, uint64_t *root)
 }
 
 static int delete_device(struct thin_metadata *m, struct thin_device *d)
+	THIN_REQUIRES(m->tree_lock)
 {
 	struct thin_btree mappings = thin_mapping_tree(m);
 	uint64_t root = d->root;
 	uint32_t id = d->info.id;
 	int r;
 
-	r = thin_device_expose(d);
+	r = thin_device_expose(m, d);
 	if (r)
 		return r;
 	r = remove_key(thin_details_tree(m), id, &m->details_root);
@@ -419,7 +422,7 @@ int thin_devices_write_back(struct thin_metadata *m)
 			if (r)
 				return r;
 			d->details_dirty = false;
-			thin_device_put(d);
+			thin_device_put(m, d);
 		}
 	}
 	return 0;
@@ -447,7 +450,7 @@ void thin_devices_reload(struct thin_metadata *m)
 		for (; d; d = next) {
 			next = d->next;
 			reload(d);
-			thin_device_put(d);
+			thin_device_put(m, d);
 		}
 	}
 }

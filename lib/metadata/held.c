@@ -23,7 +23,7 @@ static void describe(struct thin_metadata *m, struct thin_disk_superblock *sb)
 	memset(&sb->metadata_space_map, 0, sizeof(sb->metadata_space_map));
 }
 
-static int hold(struct thin_metadata *m)
+static int hold(struct thin_metadata *m) THIN_REQUIRES(m->tree_lock)
 {
 	struct thin_disk_superblock sb;
 	void *copy;

@@ -188,9 +188,9 @@ static int find_old(struct thin_device *d, uint64_t vblock, bool *ret_was,
 	return r == -ENODATA ? 0 : r;
 }
 
-static int insert_one(struct thin_device *d, uint64_t vblock, uint64_t dblock)
+static int insert_one(struct thin_metadata *m, struct thin_device *d, uint64_t vblock,
+		      uint64_t dblock) THIN_REQUIRES(m->tree_lock)
 {
-	struct thin_metadata *m = d->m;
 	struct thin_btree mappings = thin_mapping_tree(m);
 	struct le64 v = le64_of(thin_mapping_pack(dblock, m->time));
 	uint64_t old, root;
@@ -207,22 +207,22 @@ static int insert_one(struct thin_device *d, uint64_t vblock, uint64_t dblock)
 	r = thin_btree_insert(&mappings, d->root, vblock, &v, &root);
 	if (r)
 		return r;
-	r = thin_device_set_root(d, root);
+	r = thin_device_set_root(m, d, root);
 	if (r)
 		return r;
 	d->info.mapped_blocks += !was;
 	return was ? thin_sm_dec(thin_sm_disk_interface(m->sm_data), old) : 0;
 }
 
-static int insert_all(struct thin_device *d, uint64_t vblock, uint64_t dblock,
-		      uint64_t nr)
+static int insert_all(struct thin_metadata *m, struct thin_device *d, uint64_t vblock,
+		      uint64_t dblock, uint64_t nr) THIN_REQUIRES(m->tree_lock)
 {
-	int r = thin_device_expose(d);
+	int r = thin_device_expose(m, d);
 
 	d->details_dirty = true;
-	d->changed = d->m->transaction;
+	d->changed = m->transaction;
 	for (uint64_t i = 0; i < nr && !r; i++)
-		r = insert_one(d, vblock + i, dblock + i);
+		r = insert_one(m, d, vblock + i, dblock + i);
 	return r;
 }
 
@@ -241,30 +241,31 @@ int thin_metadata_insert(struct thin_device *d, uint64_t vblock, uint64_t dblock
 	thin_sharded_write(&m->tree_lock);
 	r = d->gone ? -ENOENT : thin_may_grow(m, BLOCKS_FOR(nr));
 	if (!r)
-		r = thin_changed(m, insert_all(d, vblock, dblock, nr));
+		r = thin_changed(m, insert_all(m, d, vblock, dblock, nr));
 	thin_sharded_write_end(&m->tree_lock);
 	return r;
 }
 
 /* --- removing --------------------------------------------------------------------- */
 
-static int remove_some(struct thin_device *d, uint64_t *begin, uint64_t end, uint64_t max,
-		       uint64_t *removed)
+static int remove_some(struct thin_metadata *m, struct thin_device *d, uint64_t *begin,
+		       uint64_t end, uint64_t max, uint64_t *removed)
+	THIN_REQUIRES(m->tree_lock)
 {
-	struct thin_btree mappings = thin_mapping_tree(d->m);
+	struct thin_btree mappings = thin_mapping_tree(m);
 
 	while (*begin < end && *removed < max) {
 		uint32_t nr;
 		uint64_t root;
 		int r;
 
-		thin_cache_begin_op(d->m->cache);
+		thin_cache_begin_op(m->cache);
 		r = thin_btree_remove(&mappings, d->root, *begin, end, &root, begin, &nr);
 		if (r)
 			return r;
 		if (nr > d->info.mapped_blocks)
 			return -EILSEQ;
-		r = thin_device_set_root(d, root);
+		r = thin_device_set_root(m, d, root);
 		if (r)
 			return r;
 		d->info.mapped_blocks -= nr;
@@ -284,8 +285,9 @@ static int any_mapped(struct thin_device *d, uint64_t begin, uint64_t end, bool 
 	return r == -ENODATA ? 0 : r;
 }
 
-static int remove_range(struct thin_device *d, uint64_t begin, uint64_t end, uint64_t max,
-			uint64_t *ret_next, uint64_t *ret_removed)
+static int remove_range(struct thin_metadata *m, struct thin_device *d, uint64_t begin,
+			uint64_t end, uint64_t max, uint64_t *ret_next,
+			uint64_t *ret_removed) THIN_REQUIRES(m->tree_lock)
 {
 	bool any;
 	int r;
@@ -296,12 +298,12 @@ static int remove_range(struct thin_device *d, uint64_t begin, uint64_t end, uin
 	if (r || !any)
 		return r;
 	d->details_dirty = true;
-	d->changed = d->m->transaction;
-	r = thin_device_expose(d);
+	d->changed = m->transaction;
+	r = thin_device_expose(m, d);
 	if (!r)
-		r = remove_some(d, &begin, end, max, ret_removed);
+		r = remove_some(m, d, &begin, end, max, ret_removed);
 	*ret_next = begin;
-	return thin_changed(d->m, r);
+	return thin_changed(m, r);
 }
 
 int thin_metadata_remove_range(struct thin_device *d, uint64_t begin, uint64_t end,
@@ -314,7 +316,7 @@ int thin_metadata_remove_range(struct thin_device *d, uint64_t begin, uint64_t e
 	thin_sharded_write(&m->tree_lock);
 	r = d->gone ? -ENOENT : thin_may_change(m);
 	if (!r)
-		r = remove_range(d, begin, end, max, &next, &removed);
+		r = remove_range(m, d, begin, end, max, &next, &removed);
 	thin_sharded_write_end(&m->tree_lock);
 	if (r)
 		return r;

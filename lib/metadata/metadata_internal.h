@@ -99,19 +99,20 @@ void thin_drop_state(struct thin_metadata *m) THIN_REQUIRES(m->tree_lock);
 /* The device in memory, loaded if need be; put it when done.  -ENOENT. */
 THIN_MUST_CHECK int thin_device_get(struct thin_metadata *m, uint32_t id,
 				    struct thin_device **ret) THIN_REQUIRES(m->tree_lock);
-void thin_device_put(struct thin_device *d) THIN_REQUIRES(d->m->tree_lock);
+void thin_device_put(struct thin_metadata *m, struct thin_device *d)
+	THIN_REQUIRES(m->tree_lock);
 struct thin_device *thin_device_find(struct thin_metadata *m, uint32_t id);
 
 /*
  * Shadow the way to @d in the top level, so that the count of its root says
  * whether others share it (B3).  Before each change of its mappings.
  */
-THIN_MUST_CHECK int thin_device_expose(struct thin_device *d)
-	THIN_REQUIRES(d->m->tree_lock);
+THIN_MUST_CHECK int thin_device_expose(struct thin_metadata *m, struct thin_device *d)
+	THIN_REQUIRES(m->tree_lock);
 
 /* The device's mappings have a new root. */
-THIN_MUST_CHECK int thin_device_set_root(struct thin_device *d, uint64_t root)
-	THIN_REQUIRES(d->m->tree_lock);
+THIN_MUST_CHECK int thin_device_set_root(struct thin_metadata *m, struct thin_device *d,
+					 uint64_t root) THIN_REQUIRES(m->tree_lock);
 
 /* Write the details of all devices that changed into their tree. */
 THIN_MUST_CHECK int thin_devices_write_back(struct thin_metadata *m)
