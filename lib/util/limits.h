@@ -53,6 +53,9 @@
 /* A description is shown on one line. */
 #define THIN_DESCRIPTION_MAX 1024
 
+/* An origin, as given and made absolute: PATH_MAX. */
+#define THIN_ORIGIN_MAX 4096
+
 /* Data blocks that one pass of trim, delete or zero frees under the lock. */
 #define THIN_UNMAP_STEP 1024
 
@@ -70,5 +73,11 @@
 #define THIN_MAX_MESSAGE	(UINT64_C(1) << 20)
 #define THIN_MAX_CONTROL_PEERS	16
 #define THIN_CONTROL_TIMEOUT_MS 5000
+
+/*
+ * Rings of io_uring for one storage, which is how many calls can use them
+ * at once: more than threads of a busy server; the next does plain calls.
+ */
+#define THIN_MAX_RINGS 64
 
 #endif

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef THINBD_REGISTRY_INTENT_H
+#define THINBD_REGISTRY_INTENT_H
+
+/*
+ * A change of the registry as a whole: which files are to be put, which are
+ * to go, and what decides, after a crash, whether that happened (I12).
+ *
+ *      thin_intent_store()    the new files beside the old ones; then
+ *                             volumes/.intent, which says all that is to be
+ *           |                 done.  From here on the change survives.
+ *           v
+ *      [commit of the metadata]
+ *           |                 No: thin_intent_withdraw()
+ *           v
+ *      thin_intent_apply()    renames and removes; then the intent goes
+ *
+ * What decides is which devices the metadata has:
+ *
+ *  D1  Devices that the change makes (create, snapshot, rollback) exist
+ *      exactly if it was committed.
+ *  D2  Devices that the change removes (delete) exist exactly if it was not.
+ *  D3  A change that does neither (rename, set, resize, a tombstone) is the
+ *      registry's alone: it happened as soon as the intent was durable.
+ *  D4  All devices of a change say the same, because one transaction made
+ *      and removed them all.  Where they do not, somebody else has changed
+ *      the metadata since, and nothing is guessed.
+ *
+ * The metadata's transaction id, which LVM uses for this, is left alone: it
+ * belongs to whoever sends set_transaction_id, and a repair may lose it;
+ * whether a device is there is true by itself.
+ */
+
+#include "registry/files.h"
+#include "registry/table.h"
+
+#define THIN_INTENT_FILE ".intent"
+
+/* The most bytes of an intent: 10,000 volumes of ordinary length and more. */
+#define THIN_INTENT_BYTES ((size_t)64 << 20)
+
+/* Device ids. */
+struct thin_ids {
+	uint32_t *at;
+	size_t nr;
+};
+
+/* Zeroed, it changes nothing. */
+struct thin_intent {
+	struct thin_volume_conf **put; /* references */
+	size_t nr_put;
+	char **remove; /* names */
+	size_t nr_remove;
+	struct thin_ids appear; /* D1 */
+	struct thin_ids vanish; /* D2 */
+};
+
+void thin_intent_fini(struct thin_intent *in);
+
+/* Does it change anything? */
+bool thin_intent_empty(const struct thin_intent *in);
+
+/* Does the metadata have a say (D1, D2), or is it the registry's alone (D3)? */
+bool thin_intent_wants_commit(const struct thin_intent *in);
+
+/* Has the metadata this device?  Returns 0, or why that can not be told. */
+typedef int thin_device_exists_fn(void *ctx, uint32_t device, bool *ret);
+
+/*
+ * What leads from @before to @after.  @ret: fini it.
+ * Devices that are already as they will be (a volume whose device was lost
+ * is deleted) decide nothing and are left out: so @exists is asked, and the
+ * metadata must not be changed yet.
+ * Returns 0; -ENOMEM; what @exists returned.
+ */
+THIN_MUST_CHECK int thin_intent_make(const struct thin_table *before,
+				     const struct thin_table *after,
+				     thin_device_exists_fn *exists, void *ctx,
+				     struct thin_intent *ret);
+
+/* Does it say anything about the volume called @name?  O(length). */
+bool thin_intent_touches(const struct thin_intent *in, const char *name);
+
+/*
+ * Read the intent that a crash left.
+ * Returns 0; -ENOENT (there is none); -EINVAL and the like (@e: file, line).
+ */
+THIN_MUST_CHECK int thin_intent_load(struct thin_files *f, struct thin_intent *ret,
+				     struct thin_error *e);
+
+/*
+ * Did the change happen?  By D1 to D4.
+ * Returns 0; -EUCLEAN (D4, @e names the devices); what @exists returned.
+ */
+THIN_MUST_CHECK int thin_intent_decide(const struct thin_intent *in,
+				       thin_device_exists_fn *exists, void *ctx,
+				       bool *ret_happened, struct thin_error *e);
+
+/*
+ * Write the new files, then the intent.  Durable: yes.
+ * *@ret_unsure: on failure, whether the intent may survive a crash even so.
+ * Returns 0; what the system said, with nothing changed unless unsure;
+ * -EDQUOT (over THIN_INTENT_BYTES).
+ */
+THIN_MUST_CHECK int thin_intent_store(struct thin_files *f, const struct thin_intent *in,
+				      bool *ret_unsure, struct thin_error *e);
+
+/*
+ * Put the files in place, then remove the intent.  May be repeated, also
+ * after a crash in it; @fresh says that thin_intent_store() has just written
+ * the new files, so that they only need to be renamed.
+ * Durable: yes.
+ * *@ret_unsure: on failure, whether a sync failed (F4).
+ */
+THIN_MUST_CHECK int thin_intent_apply(struct thin_files *f, const struct thin_intent *in,
+				      bool fresh, bool *ret_unsure, struct thin_error *e);
+
+/* Remove the intent, and new files that were not put in place.  Durable: yes. */
+THIN_MUST_CHECK int thin_intent_withdraw(struct thin_files *f,
+					 const struct thin_intent *in,
+					 struct thin_error *e);
+
+#endif

@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The registry, when it is open.
+ *
+ *   state      file .intent       what may happen            [by]
+ *   IDLE       none               -> PENDING                 [begin]
+ *   PENDING    the change's       -> IDLE, UNSETTLED, BROKEN [finish]
+ *                                 -> IDLE, BROKEN            [cancel]
+ *                                 -> BROKEN                  [abandon]
+ *   UNSETTLED  a change's, which  -> IDLE, BROKEN            [begin, first of all]
+ *              has happened
+ *   BROKEN     nobody knows       nothing, until it is opened again
+ *
+ * `next` and `intent` belong to a change that is PENDING; `intent` also to
+ * one that is UNSETTLED.
+ */
+#include "registry/volumes.h"
+
+#include "registry/load.h"
+#include "registry/name.h"
+#include "util/lock.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+enum state {
+	IDLE,
+	PENDING,
+	UNSETTLED,
+	BROKEN
+};
+
+struct thin_registry {
+	struct thin_registry_params params;
+
+	struct thin_mutex lock;
+	struct thin_table table THIN_GUARDED_BY(lock);
+
+	/* Only who changes uses these, and there is one at a time. */
+	enum state state;
+	struct thin_table next;
+	struct thin_intent intent;
+};
+
+static void report(const struct thin_registry *reg, const struct thin_error *e)
+{
+	if (reg->params.report)
+		reg->params.report(reg->params.ctx, e->text);
+}
+
+static void drop_change(struct thin_registry *reg)
+{
+	thin_intent_fini(&reg->intent);
+	thin_table_fini(&reg->next);
+}
+
+/* ---- opening ---- */
+
+/* On disk, what thin_load() has done in memory. */
+static void settle_on_disk(struct thin_registry *reg, const struct thin_load *load)
+{
+	struct thin_files *f = reg->params.files;
+	struct thin_error e = {""};
+	bool unsure = true;
+	int r;
+
+	if (!load->interrupted)
+		return;
+	if (load->happened)
+		r = thin_intent_apply(f, &reg->intent, /* fresh */ false, &unsure, &e);
+	else
+		r = thin_intent_withdraw(f, &reg->intent, &e);
+	if (r) {
+		report(reg, &e);
+		reg->state = unsure ? BROKEN : UNSETTLED;
+	}
+}
+
+static int load(struct thin_registry *reg,
+		struct thin_error *e) THIN_NO_THREAD_SAFETY /* nobody else has it yet */
+{
+	struct thin_load load = {.params = &reg->params};
+	int r;
+
+	r = thin_load(&load, &reg->table, &reg->intent, e);
+	if (r)
+		return r;
+	if (!reg->params.readonly) {
+		settle_on_disk(reg, &load);
+		thin_load_clean(&load);
+	}
+	if (reg->state != UNSETTLED)
+		drop_change(reg);
+	thin_load_fini(&load);
+	return 0;
+}
+
+int thin_registry_open(const struct thin_registry_params *p, struct thin_registry **ret,
+		       struct thin_error *e)
+{
+	_cleanup_registry struct thin_registry *reg = calloc(1, sizeof(*reg));
+	int r;
+
+	if (!reg)
+		return -ENOMEM;
+	reg->params = *p;
+	thin_mutex_init(&reg->lock);
+	r = load(reg, e);
+	if (r)
+		return r;
+	*ret = thin_steal(reg);
+	return 0;
+}
+
+void thin_registry_close(struct thin_registry *reg) THIN_NO_THREAD_SAFETY
+{
+	if (!reg)
+		return;
+	drop_change(reg);
+	thin_table_fini(&reg->table);
+	thin_mutex_fini(&reg->lock);
+	free(reg);
+}
+
+/* ---- reading ---- */
+
+int thin_registry_find(struct thin_registry *reg, const char *name,
+		       const struct thin_volume_conf **ret, struct thin_error *e)
+{
+	struct thin_volume_conf *v;
+	int r;
+
+	if (thin_name_check(name, e))
+		return -ENOENT;
+	thin_mutex_lock(&reg->lock);
+	r = thin_table_find_good(&reg->table, name, &v, e);
+	if (!r)
+		*ret = thin_volume_conf_get(v);
+	thin_mutex_unlock(&reg->lock);
+	return r;
+}
+
+int thin_registry_find_device(struct thin_registry *reg, uint32_t device,
+			      const struct thin_volume_conf **ret)
+{
+	struct thin_volume_conf *v;
+
+	thin_mutex_lock(&reg->lock);
+	v = thin_table_find_device(&reg->table, device);
+	if (v)
+		*ret = thin_volume_conf_get(v);
+	thin_mutex_unlock(&reg->lock);
+	return v ? 0 : -ENOENT;
+}
+
+void thin_volume_list_fini(struct thin_volume_list *list)
+{
+	for (size_t i = 0; i < list->nr; i++)
+		thin_volume_conf_put(list->at[i]);
+	free(list->at);
+	*list = (struct thin_volume_list){0};
+}
+
+static int list_records(struct thin_registry *reg, bool tombstones,
+			struct thin_volume_list *ret)
+{
+	struct thin_volume_list list = {0};
+
+	thin_mutex_lock(&reg->lock);
+	list.at = calloc(reg->table.nr + 1, sizeof(*list.at));
+	for (size_t i = 0; list.at && i < reg->table.nr; i++) {
+		const struct thin_volume_conf *v = reg->table.by_name[i];
+
+		if (thin_is_tombstone(v->name) == tombstones)
+			list.at[list.nr++] = thin_volume_conf_get(v);
+	}
+	thin_mutex_unlock(&reg->lock);
+	if (!list.at)
+		return -ENOMEM;
+	*ret = list;
+	return 0;
+}
+
+int thin_registry_list(struct thin_registry *reg, struct thin_volume_list *ret)
+{
+	return list_records(reg, false, ret);
+}
+
+int thin_registry_tombstones(struct thin_registry *reg, struct thin_volume_list *ret)
+{
+	return list_records(reg, true, ret);
+}
+
+/* ---- changing ---- */
+
+/* What an earlier change left to do. */
+static int settle(struct thin_registry *reg, struct thin_error *e)
+{
+	bool unsure;
+	int r;
+
+	r = thin_intent_apply(reg->params.files, &reg->intent, /* fresh */ false, &unsure,
+			      e);
+	if (!r) {
+		drop_change(reg);
+		reg->state = IDLE;
+	} else if (unsure) {
+		reg->state = BROKEN;
+	}
+	return r;
+}
+
+static int check_state(struct thin_registry *reg, struct thin_error *e)
+{
+	assert(reg->state != PENDING);
+	if (reg->params.readonly)
+		return thin_error_set(e, -EROFS, "the pool is open read-only");
+	if (reg->state == BROKEN)
+		return thin_error_set(e, -ESHUTDOWN,
+				      "%s could not be written before: nothing can be "
+				      "changed until the pool is opened again",
+				      reg->params.files->where);
+	return reg->state == UNSETTLED ? settle(reg, e) : 0;
+}
+
+/* Work out what @changes amount to; nothing is written. */
+static int prepare(struct thin_registry *reg, const struct thin_change *changes,
+		   size_t nr, struct thin_error *e)
+{
+	const struct thin_registry_params *p = &reg->params;
+	int r;
+
+	r = check_state(reg, e);
+	if (r)
+		return r;
+	thin_mutex_lock(&reg->lock);
+	r = thin_table_copy(&reg->table, &reg->next);
+	if (!r)
+		r = thin_changes_make(changes, nr, &reg->next, e);
+	if (!r)
+		r = thin_intent_make(&reg->table, &reg->next, p->device_exists, p->ctx,
+				     &reg->intent);
+	thin_mutex_unlock(&reg->lock);
+	if (r) {
+		drop_change(reg);
+		return thin_error_default(e, r, "the registry: %s", thin_strerror(r));
+	}
+	return 0;
+}
+
+static int announce(struct thin_registry *reg, struct thin_error *e)
+{
+	bool unsure = false;
+	int r = 0;
+
+	if (!thin_intent_empty(&reg->intent))
+		r = thin_intent_store(reg->params.files, &reg->intent, &unsure, e);
+	if (!r) {
+		reg->state = PENDING;
+		return 0;
+	}
+	if (unsure)
+		reg->state = BROKEN;
+	drop_change(reg);
+	return thin_error_default(e, r, "the registry: %s", thin_strerror(r));
+}
+
+int thin_registry_begin(struct thin_registry *reg, const struct thin_change *changes,
+			size_t nr, struct thin_error *e)
+{
+	int r;
+
+	r = prepare(reg, changes, nr, e);
+	return r ? r : announce(reg, e);
+}
+
+static void switch_tables(struct thin_registry *reg)
+{
+	struct thin_table old;
+
+	thin_mutex_lock(&reg->lock);
+	old = reg->table;
+	reg->table = reg->next;
+	thin_mutex_unlock(&reg->lock);
+	reg->next = (struct thin_table){0};
+	thin_table_fini(&old);
+}
+
+void thin_registry_finish(struct thin_registry *reg)
+{
+	struct thin_error e = {""};
+	bool unsure = false;
+	int r = 0;
+
+	assert(reg->state == PENDING);
+	switch_tables(reg);
+	if (!thin_intent_empty(&reg->intent))
+		r = thin_intent_apply(reg->params.files, &reg->intent, /* fresh */ true,
+				      &unsure, &e);
+	if (!r) {
+		drop_change(reg);
+		reg->state = IDLE;
+		return;
+	}
+	reg->state = unsure ? BROKEN : UNSETTLED;
+	report(reg, &e);
+}
+
+void thin_registry_cancel(struct thin_registry *reg)
+{
+	struct thin_error e = {""};
+	int r = 0;
+
+	assert(reg->state == PENDING);
+	if (!thin_intent_empty(&reg->intent))
+		r = thin_intent_withdraw(reg->params.files, &reg->intent, &e);
+	reg->state = r ? BROKEN : IDLE;
+	if (r)
+		report(reg, &e);
+	drop_change(reg);
+}
+
+void thin_registry_abandon(struct thin_registry *reg)
+{
+	assert(reg->state == PENDING);
+	reg->state = BROKEN;
+	drop_change(reg);
+}
+
+int thin_registry_change(struct thin_registry *reg, const struct thin_change *changes,
+			 size_t nr, struct thin_error *e)
+{
+	int r;
+
+	r = prepare(reg, changes, nr, e);
+	if (r)
+		return r;
+	assert(!thin_intent_wants_commit(&reg->intent));
+	r = announce(reg, e);
+	if (!r)
+		thin_registry_finish(reg);
+	return r;
+}

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef THINBD_REGISTRY_VOLUMES_H
+#define THINBD_REGISTRY_VOLUMES_H
+
+/*
+ * The registry: which volumes a pool has, in DIR/volumes and in memory.
+ *
+ * Reading may be done by any thread at any time.  Changes are serialised by
+ * the caller: from thin_registry_begin() to the end of that change there is
+ * no other.
+ *
+ * A change and a commit of the metadata belong together (I12, intent.h):
+ *
+ *      r = thin_registry_begin(reg, changes, nr, &e);
+ *      ... change the metadata, and commit it, in one transaction ...
+ *      committed:              thin_registry_finish(reg)
+ *      surely not committed:   thin_registry_cancel(reg)
+ *      who knows:              thin_registry_abandon(reg)
+ *
+ * Deletion of a volume whose blocks take many transactions to free is the
+ * other way round: a DELETE that buries it (changes.h), which concerns the
+ * registry only; its name is free at once.  Then its blocks are freed, over
+ * a restart if need be: thin_registry_tombstones() has what is left to do.
+ * With the last transaction the tombstone is DELETEd.
+ */
+
+#include "registry/changes.h"
+#include "registry/intent.h"
+
+struct thin_registry;
+
+struct thin_registry_params {
+	struct thin_files *files; /* of DIR/volumes; must outlive the registry */
+	bool readonly; /* change nothing; what is to be done is done in memory */
+
+	/* As the committed metadata has it.  Called in open and begin. */
+	thin_device_exists_fn *device_exists;
+	/*
+	 * Something that a person should know and that stops nobody: one
+	 * line, with the file.  May be NULL.  Called in all but the reading
+	 * functions.
+	 */
+	void (*report)(void *ctx, const char *text);
+	void *ctx;
+};
+
+/*
+ * Read all volumes; finish or drop the change that a crash interrupted;
+ * remove files that it left.
+ * A volume whose file can not be used stops only itself: it is in the list,
+ * with its `problem`.  Parents exist, and are not in circles.
+ * Returns 0; -EUCLEAN (intent.h, D4); -EINVAL (.intent is damaged: file and
+ * line); -ENOMEM; what device_exists() or the system said.
+ * Cost: about 30 us for each volume.
+ */
+THIN_MUST_CHECK int thin_registry_open(const struct thin_registry_params *p,
+				       struct thin_registry **ret, struct thin_error *e);
+
+/* NULL is a no-op.  A change that was begun is left to the next open. */
+void thin_registry_close(struct thin_registry *reg);
+THIN_DEFINE_CLEANUP(struct thin_registry *, thin_registry_close);
+#define _cleanup_registry _cleanup_(thin_registry_closep)
+
+/* ---- reading ---- */
+
+/*
+ * The volume called @name, which may be any bytes.
+ * @ret: with a reference, for thin_volume_conf_put(); does not change.
+ * Returns 0; -ENOENT (also for what is no name); -EINVAL (its file can not
+ * be used: @e says why).  Cost: O(log n).
+ */
+THIN_MUST_CHECK int thin_registry_find(struct thin_registry *reg, const char *name,
+				       const struct thin_volume_conf **ret,
+				       struct thin_error *e);
+
+/* The same for the volume, or tombstone, that has @device; or -ENOENT. */
+THIN_MUST_CHECK int thin_registry_find_device(struct thin_registry *reg, uint32_t device,
+					      const struct thin_volume_conf **ret);
+
+/* Records, each with a reference. */
+struct thin_volume_list {
+	const struct thin_volume_conf **at;
+	size_t nr;
+};
+
+void thin_volume_list_fini(struct thin_volume_list *list);
+#define _cleanup_volume_list _cleanup_(thin_volume_list_fini)
+
+/*
+ * All volumes, also those with a problem, sorted by name (as strcmp() does).
+ * Returns 0 or -ENOMEM.  Cost: O(n), some ns each.
+ */
+THIN_MUST_CHECK int thin_registry_list(struct thin_registry *reg,
+				       struct thin_volume_list *ret);
+
+/* All tombstones likewise. */
+THIN_MUST_CHECK int thin_registry_tombstones(struct thin_registry *reg,
+					     struct thin_volume_list *ret);
+
+/* ---- changing ---- */
+
+/*
+ * Announce @changes, all or none.  What is read stays the same until
+ * finish().  The metadata must not be changed yet.
+ * Returns 0, after which the change is pending; or an error, after which
+ * nothing has changed: what thin_changes_make() says; -EROFS; -ESHUTDOWN
+ * (writing failed before: open the pool again); what the system said.
+ * Durable: the announcement is.
+ * Cost: two syncs of files and one of the folder, and one sync more for
+ * each record that is new or changed.
+ */
+THIN_MUST_CHECK int thin_registry_begin(struct thin_registry *reg,
+					const struct thin_change *changes, size_t nr,
+					struct thin_error *e);
+
+/*
+ * The pending change was committed: it is now what is read.
+ * Can not fail: where its files can not be put in place now, that is
+ * reported, and done before the next change or at the next open.
+ * Cost: two syncs of the folder.
+ */
+void thin_registry_finish(struct thin_registry *reg);
+
+/*
+ * The pending change was not committed, and will not be: forget it.
+ * Where that can not be made durable it is reported, and there are no more
+ * changes until the pool is opened again, which decides.
+ */
+void thin_registry_cancel(struct thin_registry *reg);
+
+/*
+ * Nobody knows whether the pending change was committed (a flush failed):
+ * the next open decides.  What is read stays the same; no more changes.
+ */
+void thin_registry_abandon(struct thin_registry *reg);
+
+/*
+ * begin and finish, for changes that are the registry's alone: the devices
+ * of the metadata stay the same.
+ */
+THIN_MUST_CHECK int thin_registry_change(struct thin_registry *reg,
+					 const struct thin_change *changes, size_t nr,
+					 struct thin_error *e);
+
+#endif
