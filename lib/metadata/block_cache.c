@@ -200,19 +200,15 @@ static void discard_frame(struct thin_cache *c, struct frame *f)
 	free_frame(f);
 }
 
-/* One that was taken on top of the limit goes when there is a second victim. */
-static int shrink_frames(struct thin_cache *c)
+/* What was taken on top of the limit goes again, where it is clean. */
+static void shrink(struct thin_cache *c)
 {
 	struct frame *f = choose_victim(c);
-	int r;
 
-	if (!f)
-		return 0;
-	r = evict(c, f);
-	if (r)
-		return r;
+	if (!f || f->dirty)
+		return;
+	hash_remove(c, f);
 	discard_frame(c, f);
-	return 0;
 }
 
 /* A frame that is in no bucket, to be filled. */
@@ -221,11 +217,6 @@ static int take_frame(struct thin_cache *c, struct frame **ret)
 	struct frame *victim;
 	int r;
 
-	if (c->nr_frames > c->max_frames) {
-		r = shrink_frames(c);
-		if (r)
-			return r;
-	}
 	victim = c->nr_frames >= c->max_frames ? choose_victim(c) : NULL;
 	if (!victim)
 		return grow_frames(c, ret);
@@ -331,6 +322,8 @@ static int load(struct thin_cache *c, uint64_t block, enum thin_block_kind kind,
 void thin_cache_begin_op(struct thin_cache *c)
 {
 	c->op++;
+	for (unsigned i = 0; i < 2 && c->nr_frames > c->max_frames; i++)
+		shrink(c);
 }
 
 int thin_cache_get(struct thin_cache *c, uint64_t block, enum thin_block_kind kind,

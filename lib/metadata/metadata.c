@@ -337,6 +337,7 @@ int thin_metadata_set_transaction_id(struct thin_metadata *m, uint64_t old, uint
 
 /* Each bitmap is a block, and so is some 56th part of a leaf of their index. */
 static int grow_data(struct thin_metadata *m, uint64_t nr_blocks)
+	THIN_REQUIRES(m->tree_lock)
 {
 	uint64_t old = thin_sm_disk_nr_blocks(m->sm_data);
 	uint64_t bitmaps = thin_nr_bitmaps(nr_blocks) - thin_nr_bitmaps(old);
@@ -363,6 +364,7 @@ int thin_metadata_grow_data(struct thin_metadata *m, uint64_t nr_blocks)
 }
 
 static int grow_metadata(struct thin_metadata *m, uint64_t nr_blocks)
+	THIN_REQUIRES(m->tree_lock)
 {
 	uint64_t old = thin_sm_metadata_nr_blocks(m->sm_metadata);
 

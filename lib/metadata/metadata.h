@@ -159,8 +159,9 @@ void thin_device_close(struct thin_device *d);
 void thin_device_info(struct thin_device *d, struct thin_device_info *ret);
 
 /*
- * Does the open transaction hold changes of this device's mappings?  If not,
- * a flush of it needs no commit.
+ * Are there changes of this device's mappings that are not durable yet: in
+ * the open transaction, or in a commit under way?  If not, a flush of it
+ * needs no commit.
  */
 bool thin_device_changed(struct thin_device *d);
 
