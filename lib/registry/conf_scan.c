@@ -151,6 +151,7 @@ static int widen_tokens(const char *where, struct thin_scanner *s, FILE *out,
 			struct thin_error *e)
 {
 	struct thin_error detail = {""};
+	const char *start = s->at;
 
 	for (;;) {
 		const char *from = s->at;
@@ -161,8 +162,12 @@ static int widen_tokens(const char *where, struct thin_scanner *s, FILE *out,
 		if (r)
 			return refuse(where, s->line, r, detail.text, e);
 		fwrite(from, 1, (size_t)(s->at - from), out);
-		if (t.kind == THIN_TOKEN_END)
+		if (t.kind == THIN_TOKEN_END) {
+			/* libconfig wants one after a comment. */
+			if (s->at > start && s->at[-1] != '\n')
+				fputc('\n', out);
 			return 0;
+		}
 		if (t.kind == THIN_TOKEN_SIGN && *t.text == '@')
 			return refuse(where, t.line, -EINVAL, "@include is not allowed",
 				      e);

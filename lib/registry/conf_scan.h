@@ -46,7 +46,7 @@ THIN_MUST_CHECK int thin_scan(struct thin_scanner *s, struct thin_token *ret,
  * @text (ending with a NUL) made fit for libconfig.  "@include" is refused.
  * libconfig takes a whole number without an "L" for 32 bits and silently
  * drops the rest: these get their L.  What 64 bits can not hold is refused.
- * Lines keep their numbers.
+ * It also wants a newline at the end.  Lines keep their numbers.
  * @where: the file, for messages.  @ret_text: free() it.
  * Returns 0; -EINVAL; -ERANGE; -ENOMEM.  Cost: O(length).
  */

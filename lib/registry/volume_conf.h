@@ -67,7 +67,12 @@ const struct thin_volume_conf *thin_volume_conf_get(const struct thin_volume_con
 
 /* One reference less; the last one frees it.  NULL is a no-op.  Any thread. */
 void thin_volume_conf_put(const struct thin_volume_conf *v);
-THIN_DEFINE_CLEANUP(struct thin_volume_conf *, thin_volume_conf_put);
+
+/* For both, those that may be changed and those that are const. */
+static inline void thin_volume_conf_putp(void *v)
+{
+	thin_volume_conf_put(*(const struct thin_volume_conf **)v);
+}
 #define _cleanup_volume_conf _cleanup_(thin_volume_conf_putp)
 
 /*

@@ -9,11 +9,14 @@ static struct thin_error error;
 
 static void widened_to(const char *text, const char *wanted)
 {
+	size_t len = strlen(wanted);
 	char *wide;
 
 	if (thin_conf_widen("f", text, &wide, &error))
 		fail_msg("%s: %s", text, error.text);
-	assert_string_equal(wide, wanted);
+	assert_memory_equal(wide, wanted, len);
+	/* The last line is ended where it was not. */
+	assert_string_equal(wide + len, len && wanted[len - 1] != '\n' ? "\n" : "");
 	free(wide);
 }
 
@@ -44,6 +47,7 @@ static void not_in_strings_and_comments(void **state)
 	widened_to(text, text);
 	widened_to("", "");
 	widened_to("# no newline", "# no newline");
+	widened_to("# newline\n", "# newline\n");
 }
 
 static void refused(const char *text, int err, const char *message)
