@@ -165,6 +165,8 @@ THIN_MUST_CHECK int thin_origin_open(struct thin_storage *storage, const char *n
 struct thin_origin *thin_origin_ref(struct thin_origin *o);
 void thin_origin_unref(struct thin_origin *o); /* NULL is a no-op */
 uint64_t thin_origin_size(const struct thin_origin *o); /* bytes */
+/* What it was at open: to be recorded.  Lives as long as @o. */
+const struct thin_identity *thin_origin_identity(const struct thin_origin *o);
 
 /* --- volumes: the I/O --------------------------------------------------- */
 
@@ -222,6 +224,22 @@ enum thin_map_type {
 };
 
 typedef int thin_map_fn(void *ctx, uint64_t offset, uint64_t len, enum thin_map_type type);
+
+/*
+ * Copy what [@offset, @offset + @len) still shows of the origin into the
+ * pool, whole blocks, while the volume is in use.  Where the origin is known
+ * to be empty (thin_volume_map()) there is no need to.
+ * Returns 0; as a write.
+ */
+THIN_MUST_CHECK int thin_volume_hydrate(struct thin_volume *v, uint64_t offset,
+					uint64_t len);
+
+/*
+ * Let the origin go, for all opens of the device: what is not mapped reads
+ * as zeros from here on.  The registry is to know it first.
+ * Locking: waits for the volume's requests in flight.
+ */
+void thin_volume_drop_origin(struct thin_volume *v);
 
 /*
  * What [@offset, @offset + @len) is made of, in order, neighbours of one

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "pool/pool_internal.h"
+
+#include "util/checked.h"
+#include "util/limits.h"
+
+#include <errno.h>
+
+/*
+ * What is asked for from outside the I/O: devices, dm-thin's messages,
+ * growing.  Each change ends in a commit, and is durable when it returns 0.
+ */
+
+/* After a change that returned @r. */
+static int end_change(struct thin_pool *pool, int r)
+{
+	if (!r)
+		r = thin_commit_now(pool);
+	return r ? thin_commit_error(pool, r) : 0;
+}
+
+int thin_pool_commit(struct thin_pool *pool)
+{
+	int r = thin_pool_may_read(pool);
+
+	return r ? r : end_change(pool, 0);
+}
+
+int thin_pool_create_thin(struct thin_pool *pool, uint32_t device)
+{
+	int r = thin_pool_may_change(pool);
+
+	if (r)
+		return r;
+	r = thin_metadata_create_thin(pool->m, device);
+	if (r == -ENOBUFS) { /* a commit gives back metadata blocks */
+		r = thin_commit_now(pool);
+		if (!r)
+			r = thin_metadata_create_thin(pool->m, device);
+	}
+	return end_change(pool, r);
+}
+
+int thin_pool_set_transaction_id(struct thin_pool *pool, uint64_t old, uint64_t new)
+{
+	int r = thin_pool_may_change(pool);
+
+	return r ? r
+		 : end_change(pool, thin_metadata_set_transaction_id(pool->m, old, new));
+}
+
+int thin_pool_hold(struct thin_pool *pool)
+{
+	int r = thin_pool_may_change(pool);
+
+	return r ? r : end_change(pool, thin_metadata_hold(pool->m));
+}
+
+int thin_pool_unhold(struct thin_pool *pool)
+{
+	int r = thin_pool_may_change(pool);
+
+	return r ? r : end_change(pool, thin_metadata_unhold(pool->m));
+}
+
+int thin_pool_next_device(struct thin_pool *pool, uint32_t from,
+			  struct thin_device_info *ret)
+{
+	int r = thin_pool_may_read(pool);
+
+	return r ? r : thin_metadata_next_device(pool->m, from, ret);
+}
+
+int thin_pool_exclusive(struct thin_pool *pool, uint32_t device, uint64_t *ret_blocks)
+{
+	struct thin_core *core;
+	int r = thin_pool_may_read(pool);
+
+	if (!r)
+		r = thin_core_pin(pool, device, &core);
+	if (r)
+		return r;
+	r = thin_metadata_exclusive(core->d, ret_blocks);
+	thin_core_unpin(core);
+	return r;
+}
+
+struct thin_storage *thin_pool_metadata_storage(struct thin_pool *pool)
+{
+	return pool->params.metadata;
+}
+
+/* --- growing ------------------------------------------------------------------ */
+
+/* Make @s at least @bytes long; a device that is as long already will do. */
+static int resize_storage(struct thin_storage *s, uint64_t bytes)
+{
+	uint64_t now;
+	int r = thin_storage_size(s, &now);
+
+	if (r || bytes <= now)
+		return r;
+	return thin_storage_resize(s, bytes);
+}
+
+static int grow_data(struct thin_pool *pool, uint64_t bytes)
+{
+	uint64_t nr = bytes / pool->block_size;
+	int r;
+
+	if (nr < atomic_load(&pool->nr_data_blocks))
+		return -EINVAL;
+	if (nr > THIN_MAX_DATA_BLOCKS)
+		return -ERANGE;
+	r = resize_storage(pool->params.data, bytes);
+	if (!r)
+		r = thin_metadata_grow_data(pool->m, nr);
+	if (!r)
+		atomic_store(&pool->nr_data_blocks, nr);
+	return r;
+}
+
+/* What the format can't address stays unused. */
+static int grow_metadata(struct thin_pool *pool, uint64_t bytes)
+{
+	uint64_t nr = thin_min(bytes / THIN_METADATA_BLOCK, THIN_MAX_METADATA_BLOCKS);
+	struct thin_metadata_info info;
+	int r;
+
+	thin_metadata_info(pool->m, &info);
+	if (nr < info.nr_metadata_blocks)
+		return -EINVAL;
+	r = resize_storage(pool->params.metadata, bytes);
+	return r ? r : thin_metadata_grow_metadata(pool->m, nr);
+}
+
+/* The metadata first: growing the data needs some. */
+static int grow(struct thin_pool *pool, uint64_t data_bytes, uint64_t metadata_bytes)
+{
+	int r = 0;
+
+	if (metadata_bytes)
+		r = grow_metadata(pool, metadata_bytes);
+	if (!r && data_bytes)
+		r = grow_data(pool, data_bytes);
+	return r;
+}
+
+int thin_pool_grow(struct thin_pool *pool, uint64_t data_bytes, uint64_t metadata_bytes)
+{
+	int r = thin_pool_may_change(pool);
+
+	if (r)
+		return r;
+	thin_mutex_lock(&pool->grow);
+	r = grow(pool, data_bytes, metadata_bytes);
+	thin_mutex_unlock(&pool->grow);
+	return end_change(pool, r);
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "pool/request.h"
+
+#include "util/checked.h"
+#include "util/limits.h"
+
+#include <errno.h>
+
+/*
+ * Trim and zero.
+ *
+ * A trim unmaps the blocks that it covers, start rounded up and end down, as
+ * dm-thin does; but the volume's own end need not be the end of a block (see
+ * pieces.c).  What was below shows again, the origin too.  It goes in
+ * steps, each under its range's lock, so that neither writers there nor the
+ * metadata's lock are held up for long.
+ *
+ * Zeros are what reads give afterwards (I11), so over an origin there must
+ * be blocks for them; elsewhere a hole does.  They go the way of writes.
+ *
+ * Unmapping needs metadata too.  When only the reserve is left there is a
+ * commit after each step, outside the gate: the step freed some.  A trim is
+ * then not one whole request for a snapshot; but it promises nothing about
+ * what is read.
+ */
+
+/* Unmaps from *@begin on; stops before @end where metadata is scarce. */
+static int unmap_steps(struct thin_core *core, uint64_t *begin, uint64_t end)
+{
+	struct thin_range range;
+	int r = thin_pool_may_change(core->pool);
+
+	while (!r && *begin < end) {
+		uint64_t to = thin_min(*begin + THIN_UNMAP_STEP, end);
+
+		thin_range_lock(&core->ranges, &range, *begin, to);
+		r = thin_metadata_remove_range(core->d, *begin, to, THIN_UNMAP_STEP,
+					       begin, NULL);
+		thin_range_unlock(&core->ranges, &range);
+		if (thin_metadata_scarce(core->pool))
+			break;
+	}
+	return r;
+}
+
+/* Where the last covered block of [.., @end) ends; inside the gate. */
+static uint64_t covered_end(struct thin_core *core, uint64_t end)
+{
+	uint64_t bs = core->pool->block_size;
+
+	return end == atomic_load(&core->size) ? thin_div_up(end, bs) : end / bs;
+}
+
+static int unmap(struct thin_core *core, uint64_t offset, uint64_t len)
+{
+	uint64_t begin = thin_div_up(offset, core->pool->block_size), end;
+	int r;
+
+	for (;;) {
+		thin_sharded_read(&core->gate);
+		end = covered_end(core, offset + len);
+		r = unmap_steps(core, &begin, end);
+		thin_sharded_read_end(&core->gate);
+		if (r || begin >= end)
+			return r;
+		r = thin_commit_now(core->pool);
+		if (r)
+			return r;
+	}
+}
+
+int thin_volume_trim(struct thin_volume *v, uint64_t offset, uint64_t len, unsigned flags)
+{
+	struct thin_core *core = v->core;
+	struct thin_pool *pool = core->pool;
+	int r = thin_volume_check(v, offset, len, true);
+
+	if (r || !len)
+		return r;
+	if (pool->params.discard != THIN_DISCARD_IGNORE)
+		r = unmap(core, offset, len);
+	if (r)
+		return thin_commit_error(pool, r);
+	thin_space_unmapped(pool);
+	return flags & THIN_FUA ? thin_commit_volume(core) : 0;
+}
+
+int thin_volume_zero(struct thin_volume *v, uint64_t offset, uint64_t len, unsigned flags)
+{
+	struct thin_pool *pool = v->core->pool;
+	struct thin_request req = {
+		.core = v->core,
+		.op = THIN_OP_ZERO,
+		.begin = offset,
+		.end = offset + len,
+		.flags = flags,
+	};
+	int r = thin_volume_check(v, offset, len, true);
+
+	if (r || !len)
+		return r;
+	/* Who ignores discards wants to keep blocks that were once given. */
+	if (pool->params.discard == THIN_DISCARD_IGNORE)
+		req.flags &= ~THIN_MAY_UNMAP;
+	r = thin_request_do(&req);
+	if (!r)
+		thin_space_unmapped(pool);
+	return r;
+}

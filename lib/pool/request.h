@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef THINBD_POOL_REQUEST_H
+#define THINBD_POOL_REQUEST_H
+
+/*
+ * How a request on a volume is done.
+ *
+ *   request   bytes of a volume, and what shall be done with them
+ *   run       blocks of it that are mapped alike (the metadata says which)
+ *   piece     part of a run for which one thing is to be done: a single
+ *             block of which the request covers a part, or whole blocks
+ *   action    that thing
+ *   work      a request under way: what it gathered, reserved and will insert
+ *
+ * A write first looks whether all of it goes in place; that needs no lock
+ * but the gate.  Otherwise it locks the range of its blocks, looks again,
+ * reserves all the blocks it needs, writes, and inserts.
+ */
+
+#include "pool/pool_internal.h"
+
+/* Runs, segments and inserts in hand at a time: on the stack. */
+#define THIN_RUNS 32
+
+/* --- gather.c: many segments, one transfer --------------------------------- */
+
+struct thin_gather {
+	struct thin_storage *s;
+	int (*transfer)(struct thin_storage *s, const struct thin_segment *seg,
+			size_t nr);
+	size_t nr;
+	struct thin_segment seg[THIN_RUNS];
+};
+
+void thin_gather_reads(struct thin_gather *g, struct thin_storage *s);
+void thin_gather_writes(struct thin_gather *g, struct thin_storage *s);
+/* Goes by itself when there is no more room for segments. */
+THIN_MUST_CHECK int thin_gather_add(struct thin_gather *g, uint64_t offset, void *buf,
+				    size_t len);
+THIN_MUST_CHECK int thin_gather_go(struct thin_gather *g);
+
+/*
+ * Reading @len bytes of the origin at @offset into @buf: zeros past its end
+ * (and for @o == NULL) are there at once, the rest when @g goes.
+ */
+THIN_MUST_CHECK int thin_origin_gather(struct thin_origin *o, struct thin_gather *g,
+				       uint64_t offset, void *buf, size_t len);
+
+/* --- cursor.c: the runs of a range of blocks -------------------------------- */
+
+struct thin_cursor {
+	struct thin_core *core;
+	uint64_t begin, end; /* blocks */
+	uint64_t from, to;   /* what the runs in hand cover */
+	size_t nr, next;
+	struct thin_run runs[THIN_RUNS];
+};
+
+/* Look up the first runs of [@begin, @end), which is not empty. */
+THIN_MUST_CHECK int thin_cursor_init(struct thin_cursor *c, struct thin_core *core,
+				     uint64_t begin, uint64_t end);
+/* Are all of them in hand? */
+bool thin_cursor_complete(const struct thin_cursor *c);
+/* The next run, looked up where need be; NULL at the end. */
+THIN_MUST_CHECK int thin_cursor_next(struct thin_cursor *c, const struct thin_run **ret);
+THIN_MUST_CHECK int thin_cursor_rewind(struct thin_cursor *c);
+
+/* --- pieces.c: what is to be done with what --------------------------------- */
+
+enum thin_op {
+	THIN_OP_WRITE,
+	THIN_OP_ZERO,
+	THIN_OP_HYDRATE, /* copy from the origin what it still shows */
+};
+
+struct thin_request {
+	struct thin_core *core;
+	enum thin_op op;
+	uint64_t begin, end; /* bytes, not empty */
+	const uint8_t *buf;  /* of a WRITE */
+	unsigned flags;
+
+	/* as of the attempt: good while it is inside the gate */
+	struct thin_origin *origin;
+	uint64_t origin_end; /* bytes; 0 without */
+
+	/* why an attempt gave up, with nothing done that can't be done again */
+	int short_of; /* blocks that could not be reserved: -ENOSPC, -ENOBUFS */
+	bool crowded; /* metadata is scarce: commit before unmapping more */
+};
+
+struct thin_piece {
+	uint64_t vblock, nr;
+	uint64_t dblock; /* of the first one, where mapped */
+	bool mapped, shared;
+	bool whole;  /* the request covers all bytes of its blocks */
+	bool all;    /* all those that the volume has: also of a short last block */
+	bool origin; /* the origin has bytes there */
+};
+
+enum thin_action {
+	THIN_NOTHING, /* it is so already */
+	THIN_IN_PLACE,
+	THIN_UNMAP,
+	THIN_PROVISION, /* a new block */
+};
+
+/* The first and the last block plus one that @req touches. */
+uint64_t thin_request_first(const struct thin_request *req);
+uint64_t thin_request_last(const struct thin_request *req);
+/* The first piece of @run from @vblock on. */
+void thin_piece_cut(const struct thin_request *req, const struct thin_run *run,
+		    uint64_t vblock, struct thin_piece *ret);
+enum thin_action thin_piece_action(const struct thin_request *req,
+				   const struct thin_piece *p);
+/* The request's part of a piece: bytes in the volume. */
+uint64_t thin_piece_begin(const struct thin_request *req, const struct thin_piece *p);
+uint64_t thin_piece_end(const struct thin_request *req, const struct thin_piece *p);
+
+/* What a request comes to. */
+struct thin_plan {
+	uint64_t provision; /* blocks */
+	bool in_place;
+	bool unmap;
+};
+
+THIN_MUST_CHECK int thin_plan_make(const struct thin_request *req, struct thin_cursor *c,
+				   struct thin_plan *ret);
+
+/* --- reserve.c: blocks that a request may use ------------------------------- */
+
+struct thin_reserved {
+	uint64_t dblock, nr;
+};
+
+/* Extents are taken and used up in one order: the first taken is used first. */
+struct thin_reservation {
+	struct thin_pool *pool;
+	struct thin_reserved *extent;
+	size_t nr, max;
+	size_t at;	/* extent that is taken from */
+	uint64_t taken; /* of that extent */
+	uint64_t used;	/* of all: inserted, so no longer ours to give back */
+	struct thin_reserved few[8];
+};
+
+void thin_reservation_init(struct thin_reservation *res, struct thin_pool *pool);
+/* All of @want blocks, or an error and none. */
+THIN_MUST_CHECK int thin_reservation_make(struct thin_reservation *res, uint64_t want);
+/* Consecutive ones of them, at most @want; returns how many. */
+uint64_t thin_reservation_take(struct thin_reservation *res, uint64_t want,
+			       uint64_t *ret_dblock);
+/* Gives back what was not used. */
+void thin_reservation_fini(struct thin_reservation *res);
+
+/* --- work.c: a request under way -------------------------------------------- */
+
+struct thin_insertion {
+	uint64_t vblock, dblock, nr;
+};
+
+struct thin_work {
+	struct thin_request *req;
+	struct thin_pool *pool;
+	struct thin_gather out; /* to the data storage */
+	struct thin_reservation res;
+	size_t nr_insertions, nr_buffers;
+	struct thin_insertion insertion[THIN_RUNS]; /* when @out is written */
+	void *buffer[2]; /* a request has two blocks at most that it covers in part */
+};
+
+void thin_work_init(struct thin_work *w, struct thin_request *req);
+void thin_work_fini(struct thin_work *w);
+/* A buffer of a piece's length, good until the end; NULL: no memory. */
+void *thin_work_buffer(struct thin_work *w);
+/* These blocks hold, or @out will have written, what belongs there. */
+THIN_MUST_CHECK int thin_work_insert(struct thin_work *w, uint64_t vblock,
+				     uint64_t dblock, uint64_t nr);
+/*
+ * Do what @c's runs need, from the first one on.
+ * Returns 0, or an error; for that of a request that gave up see there.
+ */
+THIN_MUST_CHECK int thin_work_run(struct thin_work *w, struct thin_cursor *c);
+
+/* --- provision.c ------------------------------------------------------------ */
+
+/* Fill new blocks for a piece, and note their insertion. */
+THIN_MUST_CHECK int thin_provision_piece(struct thin_work *w, const struct thin_piece *p);
+/* A request that does not go in place: inside the gate. */
+THIN_MUST_CHECK int thin_provision(struct thin_request *req);
+
+/* --- write.c, discard.c ----------------------------------------------------- */
+
+/* Do a request, whatever it takes; waits for room and for FUA's commit. */
+THIN_MUST_CHECK int thin_request_do(struct thin_request *req);
+/* Is there no metadata left but the reserve? */
+bool thin_metadata_scarce(struct thin_pool *pool);
+/* 0; -ERANGE; -EROFS. */
+THIN_MUST_CHECK int thin_volume_check(const struct thin_volume *v, uint64_t offset,
+				      uint64_t len, bool change);
+
+#endif

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "pool/pool_internal.h"
+
+#include <assert.h>
+#include <errno.h>
+
+/*
+ * When there is no free block.
+ *
+ * A request that can not reserve all the blocks it needs has done nothing
+ * yet and holds nothing: neither blocks, nor its gate, nor its range.  So
+ * snapshots, trims, deletes and other writers go on while it waits, and it
+ * starts over from its beginning afterwards.
+ *
+ *  1. It commits once: what this transaction freed can be had then.
+ *  2. Still nothing: OUT_OF_DATA.  With when_full = error that is all.
+ *  3. With queue it waits for room to appear.  The first one whose patience
+ *     ends sends everybody away with -ENOSPC, and whoever comes later, until
+ *     there was room again: as in dm-thin, a pool that stays full turns to
+ *     errors, and one that was grown queues again.
+ *
+ * `room` counts how often some appeared.  A request notes it before it
+ * looks for blocks; so no wake-up is lost, and the mode is not changed on
+ * account of a shortage that is over already.
+ *
+ * Metadata at the reserve is not waited for: a commit may help, and if it
+ * does not, only growing does.
+ */
+
+#define NS_PER_S UINT64_C(1000000000)
+
+void thin_space_init(struct thin_space *s)
+{
+	*s = (struct thin_space){0};
+	thin_mutex_init(&s->lock);
+	thin_cond_init(&s->changed);
+}
+
+void thin_space_fini(struct thin_space *s)
+{
+	assert(!s->waiters);
+	thin_cond_fini(&s->changed);
+	thin_mutex_fini(&s->lock);
+}
+
+void thin_space_look(struct thin_pool *pool, struct thin_patience *p)
+{
+	struct thin_space *s = &pool->space;
+
+	thin_mutex_lock(&s->lock);
+	p->room = s->room;
+	thin_mutex_unlock(&s->lock);
+}
+
+/* Get what the open transaction freed, and what commits before it did. */
+static int settle(struct thin_pool *pool)
+{
+	struct thin_metadata_info info;
+	int r = 0;
+
+	thin_metadata_info(pool->m, &info);
+	if (info.dirty)
+		r = thin_commit_now(pool);
+	thin_reap_settle(pool);
+	return r;
+}
+
+/* Of several the first one's patience counts for all. */
+static void wait_locked(struct thin_space *s, struct thin_patience *p)
+	THIN_REQUIRES(s->lock)
+{
+	s->waiters++;
+	if (!p->deadline_ns) {
+		thin_cond_wait(&s->changed, &s->lock);
+	} else if (!thin_cond_wait_until(&s->changed, &s->lock, p->deadline_ns)) {
+		s->expired = s->room == p->room;
+		thin_cond_broadcast(&s->changed);
+	}
+	s->waiters--;
+}
+
+static bool may_wait(struct thin_pool *pool)
+{
+	/* Before the start there is nobody who could make room meanwhile. */
+	return pool->params.queue_if_full && atomic_load(&pool->started);
+}
+
+static int wait_for_room(struct thin_pool *pool, struct thin_patience *p)
+{
+	struct thin_space *s = &pool->space;
+	uint64_t timeout_ns = pool->params.no_space_timeout_s * NS_PER_S;
+	int r = 0;
+
+	if (timeout_ns && !p->deadline_ns)
+		p->deadline_ns = thin_now_ns() + timeout_ns;
+	thin_mutex_lock(&s->lock);
+	if (s->room == p->room) {
+		thin_pool_set_mode(pool, THIN_MODE_OUT_OF_DATA);
+		thin_worker_kick(&pool->watcher); /* which tells of it */
+	}
+	while (s->room == p->room && !r) {
+		r = thin_pool_may_change(pool);
+		if (!r && (s->expired || !may_wait(pool)))
+			r = -ENOSPC;
+		if (!r)
+			wait_locked(s, p);
+	}
+	thin_mutex_unlock(&s->lock);
+	return r;
+}
+
+int thin_space_wait(struct thin_pool *pool, struct thin_patience *p, int what)
+{
+	int r;
+
+	if (!p->settled) {
+		p->settled = true;
+		return settle(pool);
+	}
+	if (what == -ENOBUFS) {
+		thin_pool_set_mode(pool, THIN_MODE_OUT_OF_METADATA);
+		thin_pool_tell(pool);
+		return -ENOSPC;
+	}
+	assert(what == -ENOSPC);
+	r = wait_for_room(pool, p);
+	thin_pool_tell(pool);
+	return r;
+}
+
+static void wake_locked(struct thin_space *s) THIN_REQUIRES(s->lock)
+{
+	s->room++;
+	thin_cond_broadcast(&s->changed);
+}
+
+/* A little room is soon gone again: do not go back and forth over a block. */
+static bool metadata_eased(const struct thin_metadata_info *info)
+{
+	return info->metadata_free > info->metadata_reserve / 8;
+}
+
+void thin_space_appeared(struct thin_pool *pool)
+{
+	enum thin_pool_mode mode = thin_pool_mode(pool);
+	struct thin_space *s = &pool->space;
+	struct thin_metadata_info info;
+	bool better;
+
+	thin_metadata_info(pool->m, &info);
+	better = mode == THIN_MODE_OUT_OF_METADATA ? metadata_eased(&info)
+						   : info.data_free;
+	thin_mutex_lock(&s->lock);
+	if (better)
+		thin_pool_set_mode(pool, THIN_MODE_WRITE);
+	if (info.data_free) {
+		s->expired = false;
+		wake_locked(s);
+	}
+	thin_mutex_unlock(&s->lock);
+}
+
+void thin_space_returned(struct thin_pool *pool)
+{
+	struct thin_space *s = &pool->space;
+
+	thin_mutex_lock(&s->lock);
+	wake_locked(s);
+	thin_mutex_unlock(&s->lock);
+}
+
+void thin_space_give_up(struct thin_pool *pool)
+{
+	struct thin_space *s = &pool->space;
+
+	thin_mutex_lock(&s->lock);
+	thin_cond_broadcast(&s->changed);
+	thin_mutex_unlock(&s->lock);
+}
+
+void thin_space_unmapped(struct thin_pool *pool)
+{
+	struct thin_space *s = &pool->space;
+	bool wanted;
+
+	thin_mutex_lock(&s->lock);
+	wanted = s->waiters;
+	thin_mutex_unlock(&s->lock);
+	if (wanted)
+		thin_worker_kick(&pool->committer);
+}

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "pool/pool_internal.h"
+
+#include "util/limits.h"
+
+#include <assert.h>
+#include <errno.h>
+
+/*
+ * Devices in use, and the volumes that are open on them.
+ *
+ *  V1  There is at most one core for a device, so all who write to it pass
+ *      the same gate and the same range lock.
+ *  V2  A core stays while it is pinned.  Whoever does more than one step on
+ *      a device pins it first, so that it is not deleted in between.
+ *  V3  While a device is claimed, for deletion, nobody else can pin it.
+ *  V4  Opens may differ in size (a volume that was resized while clients
+ *      were connected), but not in their origin.  Where the volume ends is
+ *      decided by the largest.
+ */
+
+static struct thin_core *find(struct thin_pool *pool, uint32_t device)
+	THIN_REQUIRES(pool->volumes_lock)
+{
+	struct thin_core *core = pool->volumes;
+
+	while (core && core->device != device)
+		core = core->next;
+	return core;
+}
+
+/* aligned_alloc(): the gate's locks have cache lines of their own. */
+static int create(struct thin_pool *pool, uint32_t device, struct thin_core **ret)
+	THIN_REQUIRES(pool->volumes_lock)
+{
+	struct thin_core *core = aligned_alloc(_Alignof(struct thin_core), sizeof(*core));
+	int r;
+
+	if (!core)
+		return -ENOMEM;
+	*core = (struct thin_core){.pool = pool, .device = device};
+	r = thin_device_open(pool->m, device, &core->d);
+	if (r) {
+		free(core);
+		return r;
+	}
+	thin_sharded_init(&core->gate);
+	thin_range_lock_init(&core->ranges);
+	core->next = pool->volumes;
+	pool->volumes = core;
+	*ret = core;
+	return 0;
+}
+
+static void destroy(struct thin_pool *pool, struct thin_core *core)
+	THIN_REQUIRES(pool->volumes_lock)
+{
+	struct thin_core **at = &pool->volumes;
+
+	while (*at != core)
+		at = &(*at)->next;
+	*at = core->next;
+	thin_origin_unref(atomic_load(&core->origin));
+	if (core->d)
+		thin_device_close(core->d);
+	thin_range_lock_fini(&core->ranges);
+	thin_sharded_fini(&core->gate);
+	free(core);
+}
+
+static int pin_locked(struct thin_pool *pool, uint32_t device, struct thin_core **ret)
+	THIN_REQUIRES(pool->volumes_lock)
+{
+	struct thin_core *core = find(pool, device);
+	int r;
+
+	if (core && core->deleting)
+		return -EBUSY;
+	if (!core) {
+		r = create(pool, device, &core);
+		if (r)
+			return r;
+	}
+	core->pins++;
+	*ret = core;
+	return 0;
+}
+
+static void unpin_locked(struct thin_pool *pool, struct thin_core *core)
+	THIN_REQUIRES(pool->volumes_lock)
+{
+	assert(core->pins > 0);
+	if (--core->pins == 0)
+		destroy(pool, core);
+	thin_cond_broadcast(&pool->volumes_changed);
+}
+
+int thin_core_pin(struct thin_pool *pool, uint32_t device, struct thin_core **ret)
+{
+	int r;
+
+	thin_mutex_lock(&pool->volumes_lock);
+	r = pin_locked(pool, device, ret);
+	thin_mutex_unlock(&pool->volumes_lock);
+	return r;
+}
+
+void thin_core_unpin(struct thin_core *core)
+{
+	struct thin_pool *pool;
+
+	if (!core)
+		return;
+	pool = core->pool;
+	thin_mutex_lock(&pool->volumes_lock);
+	unpin_locked(pool, core);
+	thin_mutex_unlock(&pool->volumes_lock);
+}
+
+int thin_core_claim(struct thin_pool *pool, uint32_t device, struct thin_core **ret)
+{
+	struct thin_core *core;
+	int r = 0;
+
+	thin_mutex_lock(&pool->volumes_lock);
+	while ((core = find(pool, device)) && !core->opens && !core->deleting)
+		thin_cond_wait(&pool->volumes_changed, &pool->volumes_lock);
+	if (core)
+		r = -EBUSY;
+	else
+		r = pin_locked(pool, device, &core);
+	if (!r) {
+		core->deleting = true;
+		*ret = core;
+	}
+	thin_mutex_unlock(&pool->volumes_lock);
+	return r;
+}
+
+/* --- opens ------------------------------------------------------------------ */
+
+/* V4.  The gate is held alone, so that no trim is just looking at the end. */
+static void grow_core(struct thin_core *core, uint64_t size)
+{
+	thin_sharded_write(&core->gate);
+	if (atomic_load(&core->size) < size)
+		atomic_store(&core->size, size);
+	thin_sharded_write_end(&core->gate);
+}
+
+/* The first open says what the origin is. */
+static int agree_on_origin(struct thin_pool *pool, struct thin_core *core,
+			   struct thin_origin *origin) THIN_REQUIRES(pool->volumes_lock)
+{
+	(void)pool;
+	if (core->opens)
+		return atomic_load(&core->origin) == origin ? 0 : -EINVAL;
+	if (origin)
+		atomic_store(&core->origin, thin_origin_ref(origin));
+	return 0;
+}
+
+static int open_core(struct thin_pool *pool, const struct thin_volume_params *params,
+		     struct thin_core **ret)
+{
+	struct thin_core *core;
+	int r;
+
+	thin_mutex_lock(&pool->volumes_lock);
+	r = pin_locked(pool, params->device, &core);
+	if (!r) {
+		r = agree_on_origin(pool, core, params->origin);
+		if (r)
+			unpin_locked(pool, core);
+	}
+	if (!r) {
+		core->opens++;
+		pool->clients++;
+		*ret = core;
+	}
+	thin_mutex_unlock(&pool->volumes_lock);
+	return r;
+}
+
+int thin_volume_open(struct thin_pool *pool, const struct thin_volume_params *params,
+		     struct thin_volume **ret)
+{
+	struct thin_volume *v;
+	int r = 0;
+
+	if (!params->size || params->size > THIN_MAX_VOLUME_SIZE)
+		return -EINVAL;
+	if (params->origin && atomic_load(&pool->started))
+		r = thin_origin_start(params->origin);
+	if (r)
+		return r;
+	v = calloc(1, sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	r = open_core(pool, params, &v->core);
+	if (r) {
+		free(v);
+		return r;
+	}
+	v->size = params->size;
+	v->read_only = params->read_only;
+	grow_core(v->core, v->size);
+	*ret = v;
+	return 0;
+}
+
+/*
+ * The last close forgets size and origin, even where a pin keeps the core:
+ * the next open may bring others.  Nobody else looks at the origin then.
+ */
+static void close_locked(struct thin_pool *pool, struct thin_core *core)
+	THIN_REQUIRES(pool->volumes_lock)
+{
+	pool->clients--;
+	if (--core->opens == 0) {
+		thin_origin_unref(atomic_exchange(&core->origin, NULL));
+		atomic_store(&core->size, 0);
+	}
+	unpin_locked(pool, core);
+}
+
+void thin_volume_close(struct thin_volume *v)
+{
+	struct thin_pool *pool;
+
+	if (!v)
+		return;
+	pool = v->core->pool;
+	thin_mutex_lock(&pool->volumes_lock);
+	close_locked(pool, v->core);
+	thin_mutex_unlock(&pool->volumes_lock);
+	free(v);
+}
+
+uint64_t thin_volume_size(const struct thin_volume *v)
+{
+	return v->size;
+}
+
+/* --- their origins ------------------------------------------------------------ */
+
+int thin_volumes_start(struct thin_pool *pool)
+{
+	struct thin_core *core;
+	int r = 0;
+
+	thin_mutex_lock(&pool->volumes_lock);
+	for (core = pool->volumes; core && !r; core = core->next) {
+		struct thin_origin *o = atomic_load(&core->origin);
+
+		if (o)
+			r = thin_origin_start(o);
+	}
+	thin_mutex_unlock(&pool->volumes_lock);
+	return r;
+}
+
+/* The origin of the first volume with a device id of at least *@device. */
+static struct thin_origin *next_origin(struct thin_pool *pool, uint32_t *device)
+{
+	struct thin_origin *found = NULL;
+	uint32_t from = *device;
+
+	thin_mutex_lock(&pool->volumes_lock);
+	for (struct thin_core *core = pool->volumes; core; core = core->next) {
+		struct thin_origin *o = atomic_load(&core->origin);
+
+		if (!o || core->device < from || (found && core->device >= *device))
+			continue;
+		*device = core->device;
+		found = o;
+	}
+	if (found)
+		thin_origin_ref(found);
+	thin_mutex_unlock(&pool->volumes_lock);
+	return found;
+}
+
+void thin_volumes_watch(struct thin_pool *pool)
+{
+	struct thin_origin *o;
+
+	for (uint32_t device = 0; (o = next_origin(pool, &device)); device++) {
+		if (thin_origin_turned(o) && pool->params.event)
+			pool->params.event(pool->params.event_ctx,
+					   THIN_EVENT_ORIGIN_CHANGED,
+					   thin_origin_name(o));
+		thin_origin_unref(o);
+	}
+}

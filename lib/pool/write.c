@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "pool/request.h"
+
+#include "util/checked.h"
+
+#include <errno.h>
+
+/*
+ * Writes, and the way that all requests go which change what a volume reads.
+ *
+ *  1. Into the gate, which a snapshot takes alone (I8).
+ *  2. Where all of it goes in place, it does so: no other lock.  Otherwise
+ *     provision.c.
+ *  3. Out of the gate.  If it lacked blocks it has done nothing so far:
+ *     commit or wait for room (space.c), and begin again.
+ *  4. FUA: join a commit, now that nobody waits for us at the gate.
+ */
+
+int thin_volume_check(const struct thin_volume *v, uint64_t offset, uint64_t len,
+		      bool change)
+{
+	if (!thin_range_ok(offset, len, v->size))
+		return -ERANGE;
+	return change && v->read_only ? -EROFS : 0;
+}
+
+bool thin_metadata_scarce(struct thin_pool *pool)
+{
+	struct thin_metadata_info info;
+
+	thin_metadata_info(pool->m, &info);
+	return !info.metadata_free;
+}
+
+/* *@ret_done is false where the request wants provision.c. */
+static int try_in_place(struct thin_request *req, bool *ret_done)
+{
+	THIN_EPOCH_SCOPE;
+	struct thin_cursor c;
+	struct thin_plan plan;
+	struct thin_work w;
+	int r = thin_cursor_init(&c, req->core, thin_request_first(req),
+				 thin_request_last(req));
+
+	*ret_done = false;
+	/* Without the range's lock a second lookup might find another truth. */
+	if (r || !thin_cursor_complete(&c))
+		return r;
+	r = thin_plan_make(req, &c, &plan);
+	if (r || plan.provision || plan.unmap)
+		return r;
+	*ret_done = true;
+	thin_work_init(&w, req);
+	r = thin_work_run(&w, &c);
+	thin_work_fini(&w);
+	return r;
+}
+
+static int attempt(struct thin_request *req)
+{
+	int r = thin_pool_may_change(req->core->pool);
+	bool done;
+
+	if (r)
+		return r;
+	req->short_of = 0;
+	req->crowded = false;
+	req->origin = atomic_load(&req->core->origin);
+	req->origin_end = req->origin ? thin_origin_size(req->origin) : 0;
+	r = try_in_place(req, &done);
+	return r || done ? r : thin_provision(req);
+}
+
+int thin_request_do(struct thin_request *req)
+{
+	struct thin_core *core = req->core;
+	struct thin_pool *pool = core->pool;
+	struct thin_patience patience = {0};
+	int r;
+
+	for (;;) {
+		thin_space_look(pool, &patience);
+		thin_sharded_read(&core->gate);
+		r = attempt(req);
+		thin_sharded_read_end(&core->gate);
+		if (r && req->short_of)
+			r = thin_space_wait(pool, &patience, req->short_of);
+		else if (r && req->crowded)
+			r = thin_commit_now(pool);
+		else
+			break;
+		if (r)
+			break;
+	}
+	if (r)
+		return thin_commit_error(pool, r);
+	return req->flags & THIN_FUA ? thin_commit_volume(core) : 0;
+}
+
+int thin_volume_write(struct thin_volume *v, const void *buf, uint64_t offset, size_t len,
+		      unsigned flags)
+{
+	struct thin_request req = {
+		.core = v->core,
+		.op = THIN_OP_WRITE,
+		.begin = offset,
+		.end = offset + len,
+		.buf = buf,
+		.flags = flags & THIN_FUA,
+	};
+	int r = thin_volume_check(v, offset, len, true);
+
+	return r || !len ? r : thin_request_do(&req);
+}
+
+int thin_volume_flush(struct thin_volume *v)
+{
+	return thin_commit_volume(v->core);
+}
