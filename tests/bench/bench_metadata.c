@@ -8,6 +8,7 @@
 
 #include "metadata/metadata.h"
 #include "util/epoch.h"
+#include "util/limits.h"
 #include "util/lock.h"
 
 #include <inttypes.h>
