@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "storage/file.h"
+#include "storage/uring.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -168,6 +168,9 @@ static void learn_direct_align(struct thin_file *f)
 		return;
 	f->direct_align = st.stx_dio_offset_align;
 	f->direct_mem_align = st.stx_dio_mem_align;
+	/* So that a multiple of the one is a multiple of the other. */
+	if (f->direct_align < f->direct_mem_align)
+		f->direct_align = f->direct_mem_align;
 #endif
 }
 
@@ -259,10 +262,22 @@ static int file_identity(struct thin_storage *s, struct thin_identity *ret)
 	return 0;
 }
 
+/* Without io_uring it goes on as before. */
+static int file_start(struct thin_storage *s)
+{
+	struct thin_file *f = thin_file_of(s);
+
+	assert(!f->rings);
+	if (f->want_rings)
+		f->rings = thin_rings_create();
+	return 0;
+}
+
 static void file_close(struct thin_storage *s)
 {
 	struct thin_file *f = thin_file_of(s);
 
+	thin_rings_destroy(f->rings);
 	if (f->direct_fd >= 0)
 		(void)close(f->direct_fd);
 	if (f->fd >= 0)
@@ -282,6 +297,7 @@ static const struct thin_storage_ops file_ops = {
 	.resize = file_resize,
 	.extents = thin_file_extents,
 	.identity = file_identity,
+	.start = file_start,
 	.close = file_close,
 };
 
@@ -296,6 +312,7 @@ static struct thin_file *new_file(unsigned flags)
 		.base.readonly = flags & THIN_STORAGE_READONLY,
 		.fd = -1,
 		.direct_fd = -1,
+		.want_rings = !(flags & THIN_STORAGE_SYNC),
 	};
 	thin_sharded_init(&f->direct_lock);
 	return f;

@@ -5,13 +5,15 @@
 /*
  * Inside of the file backend, for its own files only: file.c (open and the
  * vtable), file_space.c (zero, punch, extents), file_io.c (transfers),
- * file_lock.c (OFD locks).
+ * uring.c (several of them at once), file_lock.c (OFD locks).
  */
 
 #include "storage/storage.h"
 #include "util/lock.h"
 
 #include <sys/uio.h>
+
+struct thin_rings;
 
 struct thin_file {
 	struct thin_storage base;
@@ -24,6 +26,9 @@ struct thin_file {
 	uint32_t direct_align;	   /* of offsets and lengths */
 	uint32_t direct_mem_align; /* of buffers */
 	struct thin_sharded_lock direct_lock;
+
+	bool want_rings;	  /* not THIN_STORAGE_SYNC */
+	struct thin_rings *rings; /* from start() on, where there is io_uring */
 };
 
 static inline struct thin_file *thin_file_of(struct thin_storage *s)
@@ -35,9 +40,11 @@ static inline struct thin_file *thin_file_of(struct thin_storage *s)
 
 /*
  * Segments that follow one another, as one call to the system takes them.
- * THIN_RUN_SEGMENTS keeps the vector on the stack.
+ * So many runs are in flight at once, and so many segments are in them;
+ * their arrays are on the stack.
  */
-#define THIN_RUN_SEGMENTS 64
+#define THIN_BATCH_RUNS	    64
+#define THIN_BATCH_SEGMENTS 256
 
 struct thin_run {
 	uint64_t offset;   /* bytes */

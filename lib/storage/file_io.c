@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "storage/file.h"
+#include "storage/uring.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -70,14 +70,6 @@ int thin_run_transfer(int fd, bool write, struct thin_run *run)
 	return 0;
 }
 
-static bool buffers_aligned(const struct thin_run *run, uint32_t align)
-{
-	for (int i = 0; i < run->nr_iov; i++)
-		if ((uintptr_t)run->iov[i].iov_base % align)
-			return false;
-	return true;
-}
-
 /* Copy between a run's buffers and one in which they follow one another. */
 static void copy_run(const struct thin_run *run, uint8_t *flat, bool to_flat)
 {
@@ -92,41 +84,104 @@ static void copy_run(const struct thin_run *run, uint8_t *flat, bool to_flat)
 	}
 }
 
-static int bounce(struct thin_file *f, bool write, const struct thin_run *run)
+/* Runs that go out together. */
+struct batch {
+	struct thin_run run[THIN_BATCH_RUNS];
+	struct iovec iov[THIN_BATCH_SEGMENTS];
+	size_t nr;
+};
+
+/* Returns how many segments it took. */
+static size_t fill_batch(struct batch *b, const struct thin_segment *seg, size_t nr)
 {
-	size_t align = f->direct_mem_align;
+	size_t taken = 0;
+
+	b->nr = 0;
+	while (taken < nr && taken < THIN_BATCH_SEGMENTS && b->nr < THIN_BATCH_RUNS) {
+		taken += thin_run_take(seg + taken, nr - taken, b->iov + taken,
+				       THIN_BATCH_SEGMENTS - taken, &b->run[b->nr]);
+		if (b->run[b->nr].len)
+			b->nr++;
+	}
+	return taken;
+}
+
+/*
+ * Measured (ext4, 6.18): one run alone is faster by pread(), 1.3 us against
+ * 2 for 4 KiB in the page cache; so are writes into the page cache, which
+ * ext4 hands to a worker thread when they come from a ring (0.75 of the
+ * speed).  What waits for a disk gains 2 to 10 times with many runs.
+ */
+static bool rings_are_faster(const struct thin_file *f, int fd, bool write, size_t nr)
+{
+	return f->rings && nr > 1 && (!write || fd == f->direct_fd);
+}
+
+static int transfer_batch(struct thin_file *f, int fd, bool write, struct batch *b)
+{
+	int r = 0;
+
+	if (rings_are_faster(f, fd, write, b->nr) &&
+	    thin_rings_transfer(f->rings, fd, write, b->run, b->nr, &r))
+		return r;
+	for (size_t i = 0; i < b->nr && !r; i++)
+		r = thin_run_transfer(fd, write, &b->run[i]);
+	return r;
+}
+
+/* Do the buffers suit @fd as they are? */
+static bool buffers_suit(const struct thin_file *f, int fd, const struct batch *b)
+{
+	for (size_t i = 0; fd == f->direct_fd && i < b->nr; i++)
+		for (int k = 0; k < b->run[i].nr_iov; k++)
+			if ((uintptr_t)b->run[i].iov[k].iov_base % f->direct_mem_align)
+				return false;
+	return true;
+}
+
+static int transfer_bounced(struct thin_file *f, int fd, bool write,
+			    const struct batch *b)
+{
 	_cleanup_free uint8_t *flat = NULL;
-	struct iovec iov;
-	struct thin_run aligned;
+	size_t len = 0;
+	struct batch c;
 	int r;
 
-	flat = aligned_alloc(align, (run->len + align - 1) / align * align);
+	for (size_t i = 0; i < b->nr; i++)
+		len += b->run[i].len;
+	flat = aligned_alloc(f->direct_align, len);
 	if (!flat)
 		return -ENOMEM;
-	iov = (struct iovec){flat, run->len};
-	aligned = (struct thin_run){run->offset, run->len, &iov, 1};
-	if (write)
-		copy_run(run, flat, true);
-	r = thin_run_transfer(f->direct_fd, write, &aligned);
-	if (!r && !write)
-		copy_run(run, flat, false);
+	len = 0;
+	for (c.nr = 0; c.nr < b->nr; c.nr++) {
+		const struct thin_run *run = &b->run[c.nr];
+
+		c.iov[c.nr] = (struct iovec){flat + len, run->len};
+		c.run[c.nr] = (struct thin_run){run->offset, run->len, &c.iov[c.nr], 1};
+		if (write)
+			copy_run(run, flat + len, true);
+		len += run->len;
+	}
+	r = transfer_batch(f, fd, write, &c);
+	len = 0;
+	for (size_t i = 0; i < b->nr && !r && !write; i++) {
+		copy_run(&b->run[i], flat + len, false);
+		len += b->run[i].len;
+	}
 	return r;
 }
 
 static int transfer(struct thin_file *f, int fd, bool write,
 		    const struct thin_segment *seg, size_t nr)
 {
-	struct iovec iov[THIN_RUN_SEGMENTS];
+	struct batch b;
 	int r = 0;
 
 	while (nr && !r) {
-		struct thin_run run;
-		size_t n = thin_run_take(seg, nr, iov, THIN_RUN_SEGMENTS, &run);
+		size_t n = fill_batch(&b, seg, nr);
 
-		if (fd == f->direct_fd && !buffers_aligned(&run, f->direct_mem_align))
-			r = bounce(f, write, &run);
-		else
-			r = thin_run_transfer(fd, write, &run);
+		r = buffers_suit(f, fd, &b) ? transfer_batch(f, fd, write, &b)
+					    : transfer_bounced(f, fd, write, &b);
 		seg += n;
 		nr -= n;
 	}

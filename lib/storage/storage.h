@@ -201,6 +201,9 @@ THIN_MUST_CHECK int thin_storage_open_file(const char *path, unsigned flags,
 					   struct thin_storage **ret,
 					   struct thin_error *e);
 
+/* Does the system let us use io_uring?  Makes a ring and drops it. */
+bool thin_storage_has_io_uring(void);
+
 /*
  * An NBD export at @uri (nbd://, nbds://, nbd+unix://, nbds+unix://).
  * Reconnects with back-off when the connection breaks, compares size (and

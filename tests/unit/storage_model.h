@@ -165,7 +165,7 @@ static inline void model_run(struct thin_storage *s, struct seeded rnd, uint64_t
 
 	assert_int_equal(thin_storage_size(s, &m.size), 0);
 	m.bytes = calloc(1, m.size);
-	m.other = malloc(m.size);
+	m.other = aligned_alloc(4096, thin_div_up(m.size, 4096) * 4096);
 	assert_true(m.bytes && m.other);
 	for (int i = 0; i < steps; i++)
 		model_step(&m);
