@@ -126,6 +126,8 @@ void print_styled(enum style style, const char *text)
 	};
 	bool on = style != STYLE_PLAIN && colourful();
 
+	if (!text)
+		text = "-";
 	if (on)
 		printf("\033[%sm", code[style]);
 	put_clean(text);

@@ -36,7 +36,7 @@ enum style {
 	STYLE_BAD,
 };
 
-/* Print @text to standard output; control characters become '?'. */
+/* Print @text (NULL: "-") to standard output; control characters become '?'. */
 void print_styled(enum style style, const char *text);
 
 /* "key  value", keys aligned to @width; nothing where @value is NULL or "". */
