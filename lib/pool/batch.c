@@ -77,3 +77,21 @@ int thin_batch_join(struct thin_batcher *b)
 	thin_mutex_unlock(&b->lock);
 	return me.result;
 }
+
+/* Takes the leader's place without doing his work. */
+void thin_batch_begin(struct thin_batcher *b)
+{
+	thin_mutex_lock(&b->lock);
+	while (b->running)
+		thin_cond_wait(&b->changed, &b->lock);
+	b->running = true;
+	thin_mutex_unlock(&b->lock);
+}
+
+void thin_batch_end(struct thin_batcher *b)
+{
+	thin_mutex_lock(&b->lock);
+	b->running = false;
+	thin_cond_broadcast(&b->changed);
+	thin_mutex_unlock(&b->lock);
+}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "pool/request.h"
 
+#include "util/checked.h"
 #include "util/limits.h"
 
 #include <errno.h>
@@ -28,9 +29,8 @@ static int commit_between(struct thin_pool *pool, unsigned step)
 	return thin_commit_now(pool);
 }
 
-static int empty(struct thin_core *core)
+static int empty(struct thin_core *core, uint64_t next)
 {
-	uint64_t next = 0;
 	int r = 0;
 
 	for (unsigned step = 1; next < UINT64_MAX && !r; step++) {
@@ -47,7 +47,7 @@ static int delete_one(struct thin_core *core)
 	int r = thin_pool_may_change(core->pool);
 
 	if (!r)
-		r = empty(core);
+		r = empty(core, 0);
 	if (r)
 		return r;
 	thin_device_close(thin_steal(core->d));
@@ -89,6 +89,22 @@ int thin_pool_delete(struct thin_pool *pool, const uint32_t *devices, size_t nr)
 		r = delete_all(cores, nr);
 	for (size_t i = 0; i < nr; i++)
 		thin_core_unpin(cores[i]);
+	if (!r)
+		r = thin_commit_now(pool);
+	return r ? thin_commit_error(pool, r) : 0;
+}
+
+int thin_pool_truncate(struct thin_pool *pool, uint32_t device, uint64_t bytes)
+{
+	struct thin_core *core;
+	int r = thin_pool_may_change(pool);
+
+	if (!r)
+		r = thin_core_claim(pool, device, &core);
+	if (r)
+		return r;
+	r = empty(core, thin_div_up(bytes, pool->block_size));
+	thin_core_unpin(core);
 	if (!r)
 		r = thin_commit_now(pool);
 	return r ? thin_commit_error(pool, r) : 0;

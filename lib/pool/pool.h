@@ -148,8 +148,31 @@ THIN_MUST_CHECK int thin_pool_next_device(struct thin_pool *pool, uint32_t from,
 THIN_MUST_CHECK int thin_pool_exclusive(struct thin_pool *pool, uint32_t device,
 					uint64_t *ret_blocks);
 
+/*
+ * Unmap what @device has from @bytes (rounded up to a block) on; nobody may
+ * have it open.  As thin_pool_delete(), in steps.
+ */
+THIN_MUST_CHECK int thin_pool_truncate(struct thin_pool *pool, uint32_t device,
+				       uint64_t bytes);
+
+/*
+ * What blocks [@begin, @end) of @device are mapped to, as
+ * thin_metadata_lookup(): to compare devices.  Blocks are not to be read.
+ * Returns 0; -ENOENT; -EBUSY (being deleted).
+ */
+THIN_MUST_CHECK int thin_pool_lookup(struct thin_pool *pool, uint32_t device,
+				     uint64_t begin, uint64_t end, struct thin_run *ret_runs,
+				     size_t max, size_t *ret_nr);
+
 /* The committed metadata, for lib/audit; do not close it. */
 struct thin_storage *thin_pool_metadata_storage(struct thin_pool *pool);
+
+/*
+ * Keep commits away from freeze to thaw, so that what is committed stands
+ * still and can be walked.  Flushes wait meanwhile; writes go on.
+ */
+void thin_pool_freeze(struct thin_pool *pool);
+void thin_pool_thaw(struct thin_pool *pool);
 
 /* --- origins ------------------------------------------------------------ */
 

@@ -68,6 +68,9 @@ void thin_batcher_init(struct thin_batcher *b, struct thin_pool *pool,
 void thin_batcher_fini(struct thin_batcher *b);
 /* The result of a run that started after this was called. */
 THIN_MUST_CHECK int thin_batch_join(struct thin_batcher *b);
+/* Keep runs away from here to there; whoever joins waits. */
+void thin_batch_begin(struct thin_batcher *b);
+void thin_batch_end(struct thin_batcher *b);
 
 /* --- the pool -------------------------------------------------------------- */
 
