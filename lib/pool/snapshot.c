@@ -77,6 +77,26 @@ static int pin_origins(struct group *g)
 	return 0;
 }
 
+static bool is_there(struct thin_pool *pool, uint32_t device)
+{
+	struct thin_device_info info;
+
+	return !thin_metadata_next_device(pool->m, device, &info) && info.id == device;
+}
+
+/* A group that can't be made is not begun: not even its gates are taken. */
+static int check_snaps(const struct group *g)
+{
+	for (size_t i = 0; i < g->nr; i++) {
+		if (is_there(g->pool, g->pairs[i].snap))
+			return -EEXIST;
+		for (size_t j = 0; j < i; j++)
+			if (g->pairs[j].snap == g->pairs[i].snap)
+				return -EEXIST;
+	}
+	return 0;
+}
+
 static int make_one(struct group *g, size_t i)
 {
 	return thin_metadata_create_snap(g->pool->m, g->pairs[i].snap,
@@ -143,6 +163,8 @@ int thin_pool_snapshot(struct thin_pool *pool, const struct thin_snap_pair *pair
 	if (!origins)
 		return -ENOMEM;
 	r = pin_origins(&g);
+	if (!r)
+		r = check_snaps(&g);
 	if (!r)
 		r = make_all_patiently(&g);
 	unpin_origins(&g);
