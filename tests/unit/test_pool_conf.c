@@ -120,7 +120,7 @@ static void refused_with_file_and_line(void **state)
 		{HEAD "no_space_timeout = -1;", "no_space_timeout: must be from 0 to"},
 		{HEAD "when_full = \"explode\";", "is not one of \"queue\", \"error\""},
 		{HEAD "direct = \"yes\";", "direct: must be true or false"},
-		{HEAD "io = ", "/pool.conf:2: syntax error"},
+		{HEAD "io = ;", "/pool.conf:2: syntax error"},
 		{HEAD "@include \"/etc/passwd\"",
 		 "/pool.conf:2: @include is not allowed"},
 		{HEAD "io = \"sync\"; io = \"auto\";",
