@@ -119,6 +119,7 @@ static const struct thinbd_param diff_params[] = {
 
 static const struct thinbd_param status_params[] = {
 	FLAG("dm", "dm-thin's own status line"),
+	FRONT_FLAG("watch", "repeat until interrupted"),
 };
 
 static const struct thinbd_param grow_params[] = {
