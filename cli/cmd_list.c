@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The list of volumes: as a table, as a tree of who is whose snapshot, again and again.
- */
+/* The list of volumes: as a table, or as a tree of who is whose snapshot. */
 #include "cli.h"
 #include "print.h"
 
@@ -8,10 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-/* --watch looks again after this long. */
-#define WATCH_SECONDS 2
 
 static const struct column columns[] = {
 	{"NAME", false},   {"SIZE", true},    {"MAPPED", true},	 {"EXCLUSIVE", true},
@@ -135,12 +130,12 @@ static void add_children(struct tree *tree, size_t parent, const char *stem)
 
 /* --- */
 
-static void print_list(struct json_object *volumes, bool as_tree)
+static void print_list(const struct cli *c, struct json_object *volumes)
 {
 	struct tree tree = {.volumes = volumes, .nr = json_object_array_length(volumes)};
 
 	tree.table = table_new(columns, NR_COLUMNS);
-	if (as_tree) {
+	if (flag_of(c->front, "tree")) {
 		find_parents(&tree);
 		add_children(&tree, tree.nr, "");
 		free(tree.parent);
@@ -153,36 +148,4 @@ static void print_list(struct json_object *volumes, bool as_tree)
 	table_free(tree.table);
 }
 
-static int list_once(struct cli *c)
-{
-	struct json_object *volumes = NULL;
-	int status = cli_ask(c, NULL, &volumes);
-
-	if (!status && c->json)
-		cli_print_json(volumes);
-	else if (!status)
-		print_list(volumes, flag_of(c->front, "tree"));
-	json_object_put(volumes);
-	return status;
-}
-
-static int list(struct cli *c)
-{
-	int status;
-
-	if (!flag_of(c->front, "watch"))
-		return list_once(c);
-	cli_catch_interrupt();
-	do {
-		if (colourful())
-			fputs("\033[H\033[J", stdout);
-		status = list_once(c);
-		if (fflush(stdout) != 0)
-			status = CLI_COULD_NOT;
-		if (!status && !cli_interrupted())
-			nanosleep(&(struct timespec){.tv_sec = WATCH_SECONDS}, NULL);
-	} while (!status && !cli_interrupted());
-	return status;
-}
-
-const struct command cli_list = {.verb = "list", .run = list};
+const struct command cli_list = {.verb = "list", .print = print_list};

@@ -9,6 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+/* --watch looks again after this long. */
+#define WATCH_SECONDS 2
 
 static const struct command *const commands[] = {
 	&cli_init,  &cli_create, &cli_snapshot, &cli_delete,  &cli_rename,
@@ -42,6 +46,24 @@ static int ask_and_print(struct cli *c, const struct command *command)
 	return status;
 }
 
+/* --watch: again and again until Ctrl-C, each time in the last one's place. */
+static int watch(struct cli *c, const struct command *command)
+{
+	int status;
+
+	cli_catch_interrupt();
+	do {
+		if (colourful())
+			fputs("\033[H\033[J", stdout);
+		status = ask_and_print(c, command);
+		if (fflush(stdout) != 0)
+			status = CLI_COULD_NOT;
+		if (!status && !cli_interrupted())
+			nanosleep(&(struct timespec){.tv_sec = WATCH_SECONDS}, NULL);
+	} while (!status && !cli_interrupted());
+	return status;
+}
+
 static int run(struct cli *c)
 {
 	const struct command *command;
@@ -64,7 +86,11 @@ static int run(struct cli *c)
 	if (status)
 		return status;
 	command = find_command(c->verb->name);
-	return command->run ? command->run(c) : ask_and_print(c, command);
+	if (command->run)
+		return command->run(c);
+	if (flag_of(c->front, "watch"))
+		return watch(c, command);
+	return ask_and_print(c, command);
 }
 
 /* Was the answer written?  Where its reader went away, nobody needs telling. */
