@@ -308,6 +308,15 @@ static int move_files(struct thin_files *f, const struct thin_intent *in,
 	return r;
 }
 
+/* A sync of the folder after which, where it fails, nothing is sure (F4). */
+static int sync_or_unsure(struct thin_files *f, bool *ret_unsure, struct thin_error *e)
+{
+	int r = sync_folder(f, e);
+
+	*ret_unsure = r;
+	return r;
+}
+
 int thin_intent_apply(struct thin_files *f, const struct thin_intent *in, bool fresh,
 		      bool *ret_unsure, struct thin_error *e)
 {
@@ -318,13 +327,11 @@ int thin_intent_apply(struct thin_files *f, const struct thin_intent *in, bool f
 		r = write_new_files(f, in, e);
 	if (!r)
 		r = move_files(f, in, e);
-	if (r)
-		return r;
-	r = sync_folder(f, e);
+	if (!r)
+		r = sync_or_unsure(f, ret_unsure, e);
 	if (!r)
 		r = remove_file(f, THIN_INTENT_FILE, e);
 	if (!r)
-		r = sync_folder(f, e);
-	*ret_unsure = r;
+		r = sync_or_unsure(f, ret_unsure, e);
 	return r;
 }
