@@ -206,10 +206,18 @@ bool thin_storage_has_io_uring(void);
 
 /*
  * An NBD export at @uri (nbd://, nbds://, nbd+unix://, nbds+unix://).
- * Reconnects with back-off when the connection breaks, compares size (and
- * what the server tells about itself) again, and replays reads; a write
- * that was in flight is replayed too, being idempotent.
- * Connects in open(), to check; connects anew in start(), after a fork.
+ * A server that is lost is looked for again, with growing pauses, for up to
+ * THIN_NBD_RECONNECT_MS; then what waits fails with -EIO, and so, at once,
+ * does what comes later, until the server is back.  What was in flight is
+ * repeated to the server that comes back, and before it all changes that
+ * were not flushed yet: S2 holds across the loss.  Another export in its
+ * place (of another size or name) is -ESTALE.
+ * Connects in open(), to check, and again after start(), after a fork.
+ * The size is that of the first connection: a server that grew is to be
+ * opened anew.
+ * @flags: READONLY; what is about files or locks has no meaning here.
+ * Returns 0; -EIO (not to be reached, no such export); -EROFS (served
+ * read-only, and READONLY not asked for); -ENOMEM.  @e says which.
  */
 THIN_MUST_CHECK int thin_storage_open_nbd(const char *uri, unsigned flags,
 					  struct thin_storage **ret,

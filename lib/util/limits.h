@@ -80,4 +80,24 @@
  */
 #define THIN_MAX_RINGS 64
 
+/*
+ * NBD servers.  A lost one is waited for as long as its restart may take,
+ * and no longer than the guests' disk timeouts (30 s in Linux) bear; one
+ * attempt to connect ends after a third of that, and the pauses between
+ * attempts grow up to two seconds.
+ */
+#define THIN_NBD_RECONNECT_MS 30000
+#define THIN_NBD_CONNECT_MS   10000
+#define THIN_NBD_PAUSE_MIN_MS 50
+#define THIN_NBD_PAUSE_MAX_MS 2000
+
+/* Connections to one server: more bring nothing (nbdcopy's default too). */
+#define THIN_NBD_CONNECTIONS 4
+
+/*
+ * Writes that a server has not flushed yet are kept to be repeated to its
+ * successor; from here on a flush is made, so that memory is bounded.
+ */
+#define THIN_NBD_REPLAY_MAX (UINT64_C(32) << 20)
+
 #endif

@@ -38,12 +38,12 @@ static inline int scratch_remove(void **state)
 	return nftw(scratch_dir, scratch_remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
-/* DIR/@name: good until the fourth call after this one. */
+/* DIR/@name: good until the sixteenth call after this one. */
 static inline const char *scratch(const char *name)
 {
-	static char paths[4][300];
+	static char paths[16][300];
 	static unsigned next;
-	char *p = paths[next++ % 4];
+	char *p = paths[next++ % 16];
 
 	snprintf(p, sizeof(paths[0]), "%s/%s", scratch_dir, name);
 	return p;
