@@ -279,6 +279,46 @@ static void written_and_read(void **state)
 	}
 }
 
+/* On a syntax error libconfig 1.5 forgets to free the last string it has read. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+	return "leak:libconfig\n";
+}
+
+/* Damaged files are refused or read; nothing else happens. */
+static void garbled(void **state)
+{
+	static const char text[] =
+		"# a comment\nstring = \"a\" \"\\x41\\n\"; size : \"64K\", limit = "
+		"99999999999;\n"
+		"number = 0x1F; /* another */ amount = \"10%\"; s64 = -5L; flag = true;\n"
+		"// and one\nchoice = \"green\";\ntime = \"2026-01-01T00:00:00Z\";\n";
+	static const char bytes[] = "\"\\/*#\n;,={}()[]@L0x9-. \xff\x80\x01";
+	struct seeded rnd = seeded_start("garbled");
+	int good = 0;
+
+	(void)state;
+	for (int i = 0; i < 10000; i++) {
+		char copy[sizeof(text)];
+		struct thing t = {0};
+		int r;
+
+		memcpy(copy, text, sizeof(text));
+		for (uint64_t n = seeded_below(&rnd, 4); n; n--)
+			copy[seeded_below(&rnd, sizeof(text) - 1)] =
+				bytes[seeded_below(&rnd, sizeof(bytes) - 1)];
+		if (!seeded_below(&rnd, 4))
+			copy[seeded_below(&rnd, sizeof(text))] = '\0';
+		r = read_text(copy, &t);
+		good += !r;
+		if (r)
+			assert_has(error.text, "file:");
+		thin_conf_free(keys, &t);
+	}
+	assert_true(good > 1000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -290,6 +330,7 @@ int main(void)
 		cmocka_unit_test(deep_nesting),
 		cmocka_unit_test(unset_keeps_the_old_value),
 		cmocka_unit_test(written_and_read),
+		cmocka_unit_test(garbled),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
