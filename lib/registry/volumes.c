@@ -224,29 +224,43 @@ static int check_state(struct thin_registry *reg, struct thin_error *e)
 	return reg->state == UNSETTLED ? settle(reg, e) : 0;
 }
 
-/* Work out what @changes amount to; nothing is written. */
+static int copy_table(struct thin_registry *reg, struct thin_table *ret)
+{
+	int r;
+
+	thin_mutex_lock(&reg->lock);
+	r = thin_table_copy(&reg->table, ret);
+	thin_mutex_unlock(&reg->lock);
+	return r;
+}
+
+/*
+ * Work out what @changes amount to; nothing is written.  From a copy, so
+ * that the lock is not held where device_exists() takes others.
+ */
 static int prepare(struct thin_registry *reg, const struct thin_change *changes,
 		   size_t nr, struct thin_error *e)
 {
 	const struct thin_registry_params *p = &reg->params;
+	struct thin_table before = {0};
 	int r;
 
 	r = check_state(reg, e);
 	if (r)
 		return r;
-	thin_mutex_lock(&reg->lock);
-	r = thin_table_copy(&reg->table, &reg->next);
+	r = copy_table(reg, &before);
+	if (!r)
+		r = thin_table_copy(&before, &reg->next);
 	if (!r)
 		r = thin_changes_make(changes, nr, &reg->next, e);
 	if (!r)
-		r = thin_intent_make(&reg->table, &reg->next, p->device_exists, p->ctx,
+		r = thin_intent_make(&before, &reg->next, p->device_exists, p->ctx,
 				     &reg->intent);
-	thin_mutex_unlock(&reg->lock);
-	if (r) {
-		drop_change(reg);
-		return thin_error_default(e, r, "the registry: %s", thin_strerror(r));
-	}
-	return 0;
+	thin_table_fini(&before);
+	if (!r)
+		return 0;
+	drop_change(reg);
+	return thin_error_default(e, r, "the registry: %s", thin_strerror(r));
 }
 
 static int announce(struct thin_registry *reg, struct thin_error *e)

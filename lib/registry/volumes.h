@@ -33,7 +33,7 @@ struct thin_registry_params {
 	struct thin_files *files; /* of DIR/volumes; must outlive the registry */
 	bool readonly; /* change nothing; what is to be done is done in memory */
 
-	/* As the committed metadata has it.  Called in open and begin. */
+	/* As the committed metadata has it.  Called in open and begin, without locks. */
 	thin_device_exists_fn *device_exists;
 	/*
 	 * Something that a person should know and that stops nobody: one
@@ -106,8 +106,8 @@ THIN_MUST_CHECK int thin_registry_tombstones(struct thin_registry *reg,
  * nothing has changed: what thin_changes_make() says; -EROFS; -ESHUTDOWN
  * (writing failed before: open the pool again); what the system said.
  * Durable: the announcement is.
- * Cost: two syncs of files and one of the folder, and one sync more for
- * each record that is new or changed.
+ * Cost: a sync for each record that is new or changed, one for the intent,
+ * one for the folder.
  */
 THIN_MUST_CHECK int thin_registry_begin(struct thin_registry *reg,
 					const struct thin_change *changes, size_t nr,
