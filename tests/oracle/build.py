@@ -2,6 +2,7 @@
 """Make dm-thin metadata images from a small description.
 
     build.py PRESET OUT            one of the presets (build.py --list)
+    build.py --random SEED OUT     a pool after some random operations
     build.py --json SPEC OUT       a description in JSON, fields as in Pool, Device and Held below
 
 Nodes of mapping trees with equal contents are written once and shared, as they are between a device and its snapshot;
@@ -14,7 +15,7 @@ import json
 import random
 import sys
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import List, NamedTuple, Optional
 
 import layout
@@ -140,11 +141,14 @@ class Builder:
         self.metadata_refs[number] = 1
         return number
 
-    def _node(self, tree, leaf, entries, number=None):
-        """Write a node at `number`, or find an equal one, or allocate; whoever points to it counts the reference."""
+    def _node(self, tree, leaf, entries, number=None, owner=None):
+        """Write a node at `number`, or find an equal one, or allocate; whoever points to it counts the reference.
+
+        Empty nodes are equal only if they have the same owner.
+        """
         keys, values = zip(*entries) if entries else ((), ())
-        contents = (tree, leaf, keys, values)
-        if number is None and entries and self.pool.share and contents in self._written:
+        contents = (tree, leaf, keys, values, owner if not entries else None)
+        if number is None and self.pool.share and contents in self._written:
             return self._written[contents]
         if number is None:
             number = self._allocate()
@@ -157,14 +161,14 @@ class Builder:
             self.data_refs.update(value >> layout.TIME_BITS for value in values)
         return number
 
-    def _tree(self, tree, entries, root=None):
+    def _tree(self, tree, entries, root=None, owner=None):
         """Write a whole tree from sorted (key, value) pairs, bottom up; its root gets the number `root` if given."""
         leaf = True
         while True:
             capacity = layout.max_entries(tree.value_size if leaf else 8)
             sizes = groups(len(entries), capacity, self.pool.fill)
             if len(sizes) == 1:
-                return self._node(tree, leaf, entries, root)
+                return self._node(tree, leaf, entries, root, owner)
             above = []
             for size in sizes:
                 above.append((entries[0][0], self._node(tree, leaf, entries[:size])))
@@ -182,7 +186,7 @@ class Builder:
         top_level, details = [], []
         for device in devices:
             mappings = device.mappings()
-            top_level.append((device.id, self._tree(SUBTREE, mappings)))
+            top_level.append((device.id, self._tree(SUBTREE, mappings, owner=device.id)))
             details.append((device.id, (len(mappings), device.transaction_id, device.creation_time,
                                         device.snapshotted_time)))
         return self._root(TOP_LEVEL, top_level, mapping_root), self._root(DETAILS, details, details_root)
@@ -270,9 +274,19 @@ def _unshared():
     return pool
 
 
+def _overwritten(length, points, first_new, time):
+    """Runs that map a range to itself, with one new data block at each point, written at `time`."""
+    runs, start = [], 0
+    for i, point in enumerate(points):
+        runs += [Run(start, start, point - start), Run(point, first_new + i, 1, time)]
+        start = point + 1
+    return runs + [Run(start, start, length - start)]
+
+
 def _wide_overflow():
     """More than 336 counts of three or more in both maps, so both overflow trees have two levels."""
-    devices = [Device(dev, [Run(0, 0, 42000), Run(100000, 50000 + dev, 1, 9)], 0, 9, 9) for dev in range(4)]
+    points = range(10, 42000, 5000)
+    devices = [Device(dev, _overwritten(42000, points, 50000 + 100 * dev, 9), 0, 9, 9) for dev in range(4)]
     return Pool(metadata_blocks=4096, data_blocks=60000, time=9, devices=devices, fill=0.35)
 
 
@@ -331,27 +345,121 @@ def _held_diverged():
     return pool
 
 
-def _overwritten(length, points, first_new):
-    """Runs that map a range to itself, with one new data block at each point, written at time 3."""
-    runs, start = [], 0
-    for i, point in enumerate(points):
-        runs += [Run(start, start, point - start), Run(point, first_new + i, 1, 3)]
-        start = point + 1
-    return runs + [Run(start, start, length - start)]
-
-
 def _rich():
     """Everything at once: what damage is done to."""
     base = [Run(0, 0, 16000)]
     shared = [Device(dev, base, 1, 1, 3) for dev in (1, 2, 3, 4)]
     points = (100, 1000, 3000, 5000, 7000, 9000)
-    parted = [Device(dev, _overwritten(16000, points, 20000 + 10 * dev), 2, 2, 3) for dev in (10, 11, 12, 13)]
+    parted = [Device(dev, _overwritten(16000, points, 20000 + 10 * dev, 3), 2, 2, 3) for dev in (10, 11, 12, 13)]
     alone = [Device(20, [Run(0, 30000, 2000, 3)], 3, 3, 3), Device(21, [Run(0, 35000, 50, 3)], 3, 3, 3),
              Device(22, [], 3, 3, 3)]
     small = [Device(1000 + dev, [Run(7 * dev, 25000 + dev, 1, 2)], 3, 2, 2) for dev in range(300)]
     held = [Device(dev, base, 1, 1, 2) for dev in (1, 2, 5)] + [Device(6, [Run(0, 36000, 500, 2)], 2, 2, 2)]
     return Pool(data_blocks=40000, time=3, transaction_id=4, devices=shared + parted + alone + small,
                 held=Held(held, 2, 3), fill=0.35, shuffle=9)
+
+
+class History:
+    """A random life of a pool, by dm-thin's rules of time and sharing; what is left of it makes a Pool."""
+
+    MAX_BLOCKS_WRITTEN = 300
+
+    def __init__(self, generator, data_blocks):
+        self._random = generator
+        self._data_blocks = data_blocks
+        self._time = 0
+        self._transaction = 0
+        self._devices = {}              # id -> Device; its runs are unused
+        self._mappings = {}             # id -> {virtual block: (data block, time)}
+        self._held = None
+
+    def live(self, steps):
+        actions = [self._create, self._snapshot, self._write, self._write, self._write, self._discard, self._delete,
+                   self._hold]
+        self._create()
+        for _ in range(steps):
+            self._random.choice(actions)()
+            self._transaction += self._random.randrange(2)
+
+    def pool(self, **options):
+        return Pool(data_blocks=self._data_blocks, time=self._time, transaction_id=self._transaction,
+                    devices=self._copy_devices(), held=self._held, **options)
+
+    def _copy_devices(self):
+        return [replace(device, runs=[Run(key, block, 1, time)
+                                      for key, (block, time) in sorted(self._mappings[device.id].items())])
+                for device in self._devices.values()]
+
+    def _new_id(self):
+        return self._random.choice([i for i in range(2 * len(self._devices) + 1) if i not in self._devices])
+
+    def _some_device(self):
+        return self._devices[self._random.choice(sorted(self._devices))] if self._devices else None
+
+    def _add(self, mappings):
+        number = self._new_id()
+        self._devices[number] = Device(number, [], self._transaction, self._time, self._time)
+        self._mappings[number] = mappings
+
+    def _create(self):
+        self._add({})
+
+    def _snapshot(self):
+        origin = self._some_device()
+        if origin is not None:
+            self._time += 1
+            origin.snapshotted_time = self._time
+            self._add(dict(self._mappings[origin.id]))
+
+    def _write(self):
+        """Provision or break sharing, in a range; blocks that are not shared are written in place."""
+        device = self._some_device()
+        if device is None:
+            return
+        mappings = self._mappings[device.id]
+        free = self._free_blocks()
+        start = self._random.randrange(2000)
+        for key in range(start, start + self._random.randrange(1, self.MAX_BLOCKS_WRITTEN)):
+            shared = key in mappings and device.snapshotted_time > mappings[key][1]
+            if (key not in mappings or shared) and free:
+                mappings[key] = (free.pop(), self._time)
+
+    def _free_blocks(self):
+        """Data blocks that nothing maps, in random order."""
+        used = {block for mappings in self._mappings.values() for block, _ in mappings.values()}
+        if self._held is not None:
+            used.update(run.dblock for device in self._held.devices for run in device.runs)
+        free = sorted(set(range(self._data_blocks)) - used)
+        self._random.shuffle(free)
+        return free
+
+    def _discard(self):
+        device = self._some_device()
+        if device is not None:
+            start = self._random.randrange(2000)
+            for key in range(start, start + self._random.randrange(1, self.MAX_BLOCKS_WRITTEN)):
+                self._mappings[device.id].pop(key, None)
+
+    def _delete(self):
+        device = self._some_device()
+        if device is not None:
+            del self._devices[device.id], self._mappings[device.id]
+
+    def _hold(self):
+        """Reserve the metadata snapshot, or release it."""
+        if self._held is None:
+            self._held = Held(self._copy_devices(), self._time, self._transaction)
+        else:
+            self._held = None
+
+
+def random_pool(seed):
+    """A pool after some random history, written in some random way."""
+    generator = random.Random(seed)
+    history = History(generator, generator.choice([1024, 5000, ENTRIES_PER_BITMAP, 20000]))
+    history.live(generator.randrange(60))
+    return history.pool(fill=generator.choice([0.34, 0.5, 1.0]), share=generator.random() < 0.8,
+                        shuffle=generator.choice([None, seed]))
 
 
 PRESETS = {
@@ -379,6 +487,7 @@ def main(arguments):
     parser = argparse.ArgumentParser(description="Make a dm-thin metadata image.")
     parser.add_argument("--list", action="store_true", help="list the presets")
     parser.add_argument("--json", action="store_true", help="SOURCE is a file holding a description in JSON")
+    parser.add_argument("--random", action="store_true", help="SOURCE is the seed of a random history")
     parser.add_argument("source", nargs="?", metavar="SOURCE", help="name of a preset")
     parser.add_argument("out", nargs="?", metavar="OUT")
     options = parser.parse_args(arguments)
@@ -390,6 +499,8 @@ def main(arguments):
     if options.json:
         with open(options.source, encoding="utf-8") as file:
             pool = pool_of_json(json.load(file))
+    elif options.random:
+        pool = random_pool(int(options.source))
     elif options.source in PRESETS:
         pool = PRESETS[options.source]()
     else:

@@ -201,11 +201,16 @@ class Editor:
         struct.pack_into("<" + field.lstrip("<"), block, offset, *values)
         self.image.put(number, layout.seal(block, block_type))
 
+    @staticmethod
+    def need(condition, what):
+        """Give up if the image lacks something."""
+        if not condition:
+            raise Unsuitable(what)
+
     def choose(self, candidates, what):
         """One of the candidates at random; `what` is what the image lacks if there are none."""
         candidates = list(candidates)
-        if not candidates:
-            raise Unsuitable(what)
+        self.need(candidates, what)
         return self.random.choice(candidates)
 
     def allocate(self):
@@ -234,8 +239,7 @@ class Editor:
 
     def held_superblock(self):
         number = self.superblock.held_root
-        if not number:
-            raise Unsuitable("a held root")
+        self.need(number, "a held root")
         return Superblock.unpack(self.image.block(number))
 
     def devices(self, superblock=None):

@@ -213,6 +213,7 @@ class Image:
 
     def truncate(self, nr_blocks):
         self.nr_blocks = nr_blocks
+        self._put = {number: block for number, block in self._put.items() if number < nr_blocks}
 
     def to_bytes(self):
         return b"".join(map(self.block, range(self.nr_blocks)))

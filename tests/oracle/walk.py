@@ -203,12 +203,13 @@ class Walker:
             self.findings.add("MAX_ENTRIES_UNUSUAL", "max_entries %d" % capacity, **where)
 
         keys = struct.unpack_from("<%dQ" % nr_entries, block, layout.NODE_HEADER.size)
+        keys_end = layout.NODE_HEADER.size + 8 * nr_entries
         first = layout.NODE_HEADER.size + 8 * capacity
         end = first + value_size * nr_entries
         values = [item[0] if len(item) == 1 else item for item in value.iter_unpack(block[first:end])]
         if not all(map(operator.lt, keys, keys[1:])):
             self.findings.add("KEY_ORDER", "keys are not ascending", **where)
-        self.check_slack(number, block[NODE_PADDING], block[layout.NODE_HEADER.size + 8 * nr_entries:first], block[end:])
+        self.check_slack(number, block[NODE_PADDING], block[keys_end:first], block[end:])
         return Node(number, leaf, keys, values, capacity, place)
 
     @staticmethod
