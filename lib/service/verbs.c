@@ -101,7 +101,6 @@ static const struct thinbd_param rollback_params[] = {
 static const struct thinbd_param flatten_params[] = {
 	VOLUME("name", "NAME"),
 	OPTION("rate", RATE, "SIZE/s", "no faster than this"),
-	FLAG("background", "return at once; `list` shows how far it is"),
 };
 
 static const struct thinbd_param list_params[] = {

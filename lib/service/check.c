@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * check: the audit of the metadata, and a comparison of what the registry
+ * says with what is there.
+ *
+ * Of a pool that nobody has open, nothing is opened but the storages and the
+ * registry, read-only: a pool that can not be opened is what this is for.
+ * Of a served one, commits are kept away while the audit runs.
+ */
+#include "service/check.h"
+
+#include "audit/audit.h"
+#include "service/repair.h"
+#include "service/verdict.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+/* --- registry against metadata ------------------------------------------- */
+
+/* By the audit's walker: also where the pool can not be opened. */
+static int device_exists(void *ctx, uint32_t device, bool *ret)
+{
+	struct thin_walk_params params = {.device = device};
+	struct thin_walk_fns nothing = {0};
+	int r = thin_audit_walk(ctx, &params, &nothing, NULL, NULL);
+
+	if (r && r != -ENOENT)
+		return r;
+	*ret = !r;
+	return 0;
+}
+
+static int check_volumes(struct thin_verdict *v, struct thin_storage *metadata)
+{
+	_cleanup_volume_list struct thin_volume_list list = {0};
+	int r = thin_registry_list(v->registry, &list);
+
+	for (size_t i = 0; i < list.nr && !r; i++) {
+		const struct thin_volume_conf *conf = list.at[i];
+		bool there = true;
+		if (conf->problem)
+			thin_verdict_add(v, conf->name, "%s", conf->problem);
+		else
+			r = device_exists(metadata, conf->device, &there);
+		if (!there)
+			thin_verdict_add(
+				v, conf->name,
+				"volume %s: its device %u is not in the metadata",
+				conf->name, conf->device);
+	}
+	return r;
+}
+
+/* What can not be told for damage has been told by the audit. */
+static int judge(struct thin_verdict *v, struct thin_storage *metadata,
+		 uint64_t nr_data_blocks, const struct thinbd_observer *observer,
+		 struct thin_error *e)
+{
+	int r = thin_verdict_audit(v, metadata, nr_data_blocks, observer, e);
+
+	if (!r && v->registry && v->complete)
+		r = check_volumes(v, metadata);
+	return r;
+}
+
+/* --- a pool that is open ------------------------------------------------- */
+
+int thin_do_check(struct thin_call *c, struct json_object **ret, struct thin_error *e)
+{
+	struct thin_pool_status status;
+	struct thin_verdict v;
+	int r;
+
+	if (thin_arg_flag(c->args, "repair"))
+		return thin_error_set(e, -EBUSY,
+				      "%s: is being served; stop the server to repair it",
+				      c->t->dir);
+	r = thin_verdict_init(&v, c->t->registry);
+	if (r)
+		return r;
+	thin_pool_status(c->t->pool, &status);
+	thin_pool_freeze(c->t->pool);
+	r = judge(&v, thin_pool_metadata_storage(c->t->pool),
+		  status.metadata.nr_data_blocks, c->observer, e);
+	thin_pool_thaw(c->t->pool);
+	if (!r)
+		*ret = thin_verdict_json(&v, false);
+	thin_verdict_fini(&v);
+	return r ? thin_error_default(e, r, "%s: %s", c->t->dir, thin_strerror(r)) : 0;
+}
+
+/* --- a pool that nobody has open ------------------------------------------ */
+
+struct closed_pool {
+	char *dir;
+	struct thin_pool_lock *lock;
+	struct thin_files *files, *volume_files;
+	struct thin_pool_conf conf;
+	struct thin_storage *metadata, *data;
+	uint64_t nr_data_blocks; /* 0: not known */
+	struct thin_registry *registry;
+	struct thin_error no_registry; /* why there is none */
+};
+
+static void close_all(struct closed_pool *p)
+{
+	thin_registry_close(p->registry);
+	thin_storage_close(p->metadata);
+	thin_storage_close(p->data);
+	thin_pool_conf_fini(&p->conf);
+	thin_files_close(p->volume_files);
+	thin_files_close(p->files);
+	thin_pool_lock_release(p->lock);
+	free(p->dir);
+}
+
+static int open_folder(struct closed_pool *p, const char *dir, struct thin_error *e)
+{
+	int r;
+
+	p->dir = realpath(dir, NULL);
+	if (!p->dir)
+		return thin_error_set(e, -errno, "%s: %s", dir, thin_strerror(errno));
+	r = thin_files_open(p->dir, 0, &p->files, e);
+	if (!r)
+		r = thin_pool_conf_read(p->files, &p->conf, e);
+	if (!r)
+		r = thin_pool_lock_take(p->dir, "thinbd check", &p->lock, e);
+	return r == -EROFS ? 0 : r;
+}
+
+/* Where it can not be had, devices have no names, and that is told. */
+static void open_registry(struct closed_pool *p)
+{
+	_cleanup_free char *path = NULL;
+	struct thin_registry_params params = {
+		.readonly = true,
+		.device_exists = device_exists,
+		.ctx = p->metadata,
+	};
+
+	if (asprintf(&path, "%s/volumes", p->dir) < 0) {
+		path = NULL;
+		return;
+	}
+	if (thin_files_open(path, 0, &p->volume_files, &p->no_registry))
+		return;
+	params.files = p->volume_files;
+	if (thin_registry_open(&params, &p->registry, &p->no_registry))
+		p->registry = NULL;
+}
+
+static int open_all(struct closed_pool *p, const char *dir, struct thin_error *e)
+{
+	uint64_t bytes;
+	int r = open_folder(p, dir, e);
+
+	if (!r)
+		r = thin_open_storages(p->dir, &p->conf, true, &p->metadata, &p->data, e);
+	if (r)
+		return r;
+	if (!thin_storage_size(p->data, &bytes))
+		p->nr_data_blocks = thin_data_blocks(p->metadata, bytes);
+	open_registry(p);
+	return 0;
+}
+
+static int judge_closed(struct closed_pool *p, const struct thinbd_observer *observer,
+			struct thin_verdict *v, struct thin_error *e)
+{
+	int r = judge(v, p->metadata, p->nr_data_blocks, observer, e);
+
+	if (!r && !p->registry)
+		thin_verdict_add(v, NULL, "the registry of volumes: %s",
+				 p->no_registry.text);
+	return r;
+}
+
+static int repair_closed(struct closed_pool *p, const struct thin_verdict *v,
+			 bool *ret_done, struct thin_error *e)
+{
+	thin_storage_close(thin_steal(p->metadata));
+	return thin_repair(p->dir, &p->conf, v->errors != 0, ret_done, e);
+}
+
+/* One look; and, after a repair, another one. */
+static int check_once(const char *dir, bool repair,
+		      const struct thinbd_observer *observer, bool repaired,
+		      bool *ret_repaired, struct json_object **ret, struct thin_error *e)
+{
+	struct closed_pool p = {0};
+	struct thin_verdict v = {0};
+	int r = open_all(&p, dir, e);
+
+	if (!r)
+		r = thin_verdict_init(&v, p.registry);
+	if (!r)
+		r = judge_closed(&p, observer, &v, e);
+	if (!r && repair && (v.errors || v.needs_check))
+		r = repair_closed(&p, &v, ret_repaired, e);
+	if (!r)
+		*ret = thin_verdict_json(&v, repaired);
+	thin_verdict_fini(&v);
+	close_all(&p);
+	return r;
+}
+
+int thin_check_offline(const char *dir, const struct thin_args *args,
+		       const struct thinbd_observer *observer, struct json_object **ret,
+		       struct thin_error *e)
+{
+	bool repaired = false, again = false;
+	int r = check_once(dir, thin_arg_flag(args, "repair"), observer, false, &repaired,
+			   ret, e);
+
+	if (!r && repaired) {
+		json_object_put(thin_steal(*ret));
+		r = check_once(dir, false, observer, true, &again, ret, e);
+	}
+	return r ? thin_error_default(e, r, "%s: %s", dir, thin_strerror(r)) : 0;
+}

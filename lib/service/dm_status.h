@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef THINBD_SERVICE_DM_STATUS_H
+#define THINBD_SERVICE_DM_STATUS_H
+
+#include "pool/pool.h"
+
+#define THIN_DM_STATUS 256
+
+/*
+ * The status of @pool in the words of dm-thin's own line, as tools that read
+ * `dmsetup status` expect them.  Returns @line.
+ */
+char *thin_dm_status(struct thin_pool *pool, char line[static THIN_DM_STATUS]);
+
+#endif

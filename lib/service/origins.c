@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Origins: what shows in a volume where nothing was written.
+ *
+ *  O1  An origin is never written (I6): files are opened read-only and
+ *      locked against writers; a volume can be an origin only while it is
+ *      read-only, and can not be deleted, resized or rolled back meanwhile.
+ *  O2  What an origin was is recorded when a volume gets it, and compared
+ *      each time it is opened.
+ *  O3  Volumes that have the same origin in the same state share it.  It is
+ *      open as long as one of them is.
+ *  O4  An origin that is slow to open (another host) keeps nobody waiting
+ *      but those who want that one: no lock is held meanwhile.
+ */
+#include "service/service.h"
+#include "service/volume_storage.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+struct thin_origin_entry {
+	struct thin_origin_entry *next;
+	char *key;
+	struct thin_identity identity;
+	unsigned users; /* origins_lock */
+	bool opening;	/* origins_lock: somebody is at it */
+	struct thin_origin *origin;
+	struct thin_origin_entry *below; /* of a volume: its own origin */
+};
+
+const char *thin_origin_volume(const char *origin)
+{
+	size_t len = strlen(THIN_ORIGIN_PREFIX);
+
+	return origin && !strncmp(origin, THIN_ORIGIN_PREFIX, len) ? origin + len : NULL;
+}
+
+struct thin_origin *thin_origin_of(const struct thin_origin_entry *entry)
+{
+	return entry ? entry->origin : NULL;
+}
+
+/* Where to open it: paths as they were made absolute. */
+static const char *where_of(const struct thin_volume_conf *conf)
+{
+	return conf->origin_path ? conf->origin_path : conf->origin;
+}
+
+/* With the identity, what one is known by: volumes may be renamed. */
+static const char *key_of(const struct thin_volume_conf *conf)
+{
+	return thin_origin_volume(conf->origin) ? THIN_ORIGIN_PREFIX : where_of(conf);
+}
+
+static struct thin_identity identity_of(const struct thin_volume_conf *conf)
+{
+	return (struct thin_identity){
+		.size = conf->origin_size,
+		.inode = conf->origin_inode,
+		.mtime_ns = conf->origin_mtime_ns,
+		.ctime_ns = conf->origin_ctime_ns,
+	};
+}
+
+static bool same_identity(const struct thin_identity *a, const struct thin_identity *b)
+{
+	return a->size == b->size && a->inode == b->inode && a->mtime_ns == b->mtime_ns &&
+	       a->ctime_ns == b->ctime_ns;
+}
+
+bool thin_same_origin(const struct thin_volume_conf *a, const struct thin_volume_conf *b)
+{
+	struct thin_identity of_a = identity_of(a), of_b = identity_of(b);
+
+	if (!a->origin || !b->origin)
+		return !a->origin && !b->origin;
+	return !strcmp(key_of(a), key_of(b)) && same_identity(&of_a, &of_b);
+}
+
+/* --- volumes as origins -------------------------------------------------- */
+
+/*
+ * Follow the origins from @name down.  Never more than THIN_MAX_ORIGINS of
+ * them, and never to @from again: files can be edited by hand.
+ */
+static int check_chain(struct thinbd *t, const char *name, const char *from,
+		       struct thin_error *e)
+{
+	_cleanup_free char *next = strdup(name);
+
+	for (unsigned depth = 0; next; depth++) {
+		_cleanup_volume_conf const struct thin_volume_conf *v = NULL;
+		if (!strcmp(next, from))
+			return thin_error_set(e, -EINVAL, "%s: would be its own origin",
+					      from);
+		if (depth == THIN_MAX_ORIGINS)
+			return thin_error_set(
+				e, -EDQUOT,
+				"%s: more than %d origins one above the other; "
+				"flatten one of them",
+				from, THIN_MAX_ORIGINS);
+		int r = thin_registry_find(t->registry, next, &v, e);
+		if (r)
+			return thin_error_default(e, r, "%s: no such volume", next);
+		const char *below = thin_origin_volume(v->origin);
+		free(next);
+		next = below ? strdup(below) : NULL;
+	}
+	return 0;
+}
+
+/* A volume never changes while it is one; its device tells it from others. */
+static struct thin_identity volume_identity(const struct thin_volume_conf *v)
+{
+	return (struct thin_identity){
+		.size = v->size,
+		.inode = v->device,
+		.mtime_ns = v->created * 1000000000,
+	};
+}
+
+static int find_volume(struct thinbd *t, const char *name,
+		       const struct thin_volume_conf **ret, struct thin_error *e)
+{
+	int r = t->registry ? thin_registry_find(t->registry, name, ret, e) : -ENOENT;
+
+	if (r)
+		return thin_error_default(e, r, "no such volume");
+	if ((*ret)->readonly)
+		return 0;
+	thin_volume_conf_put(*ret);
+	return thin_error_set(
+		e, -EINVAL,
+		"the volume can be written to; use a snapshot of it, or `thinbd "
+		"set %s readonly=true`",
+		name);
+}
+
+/* --- opening ------------------------------------------------------------- */
+
+static int open_volume_storage(struct thinbd *t, const char *name,
+			       struct thin_origin_entry *entry, struct thin_storage **ret,
+			       struct thin_error *e)
+{
+	_cleanup_volume_conf const struct thin_volume_conf *v = NULL;
+	struct thin_opened opened;
+	int r = find_volume(t, name, &v, e);
+
+	if (!r)
+		r = thin_open_conf(t, v, true, &opened, e);
+	if (r)
+		return r;
+	struct thin_identity identity = volume_identity(v);
+	r = thin_volume_storage(opened.v, &identity, ret);
+	if (r)
+		thin_close_opened(t, &opened);
+	else
+		entry->below = opened.origin;
+	return r;
+}
+
+static int open_storage(struct thinbd *t, const char *where,
+			struct thin_origin_entry *entry, struct thin_storage **ret,
+			struct thin_error *e)
+{
+	unsigned flags = THIN_STORAGE_READONLY | THIN_STORAGE_NO_WRITERS |
+			 (t->conf.io == THIN_IO_SYNC ? THIN_STORAGE_SYNC : 0);
+	const char *name = thin_origin_volume(where);
+
+	return name ? open_volume_storage(t, name, entry, ret, e)
+		    : thin_storage_open(where, flags, ret, e);
+}
+
+static int open_entry(struct thinbd *t, const char *where,
+		      struct thin_origin_entry *entry, struct thin_error *e)
+{
+	_cleanup_storage struct thin_storage *storage = NULL;
+	int r = open_storage(t, where, entry, &storage, e);
+
+	if (!r)
+		r = thin_origin_open(storage, where, &entry->identity, &entry->origin, e);
+	if (!r)
+		(void)thin_steal(storage);
+	return r;
+}
+
+/* --- sharing ------------------------------------------------------------- */
+
+static struct thin_origin_entry *find_entry(struct thinbd *t, const char *key,
+					    const struct thin_identity *identity)
+	THIN_REQUIRES(t->origins_lock)
+{
+	struct thin_origin_entry *entry = t->origins;
+
+	while (entry && (strcmp(entry->key, key) != 0 ||
+			 !same_identity(&entry->identity, identity)))
+		entry = entry->next;
+	return entry;
+}
+
+static void unlink_entry(struct thinbd *t, struct thin_origin_entry *entry)
+	THIN_REQUIRES(t->origins_lock)
+{
+	struct thin_origin_entry **at = &t->origins;
+
+	while (*at != entry)
+		at = &(*at)->next;
+	*at = entry->next;
+}
+
+static void free_entry(struct thinbd *t, struct thin_origin_entry *entry)
+{
+	thin_origin_unref(entry->origin);
+	if (entry->below)
+		thin_origin_put(t, entry->below);
+	free(entry->key);
+	free(entry);
+}
+
+/* A new entry, which its maker is to open; NULL: no memory. */
+static struct thin_origin_entry *add_entry(struct thinbd *t, const char *key,
+					   const struct thin_identity *identity)
+	THIN_REQUIRES(t->origins_lock)
+{
+	struct thin_origin_entry *entry = calloc(1, sizeof(*entry));
+	char *copy = strdup(key);
+
+	if (!entry || !copy) {
+		free(entry);
+		free(copy);
+		return NULL;
+	}
+	entry->key = copy;
+	entry->identity = *identity;
+	entry->users = 1;
+	entry->opening = true;
+	entry->next = t->origins;
+	t->origins = entry;
+	return entry;
+}
+
+/*
+ * An entry with a use for the caller, who is to open it where @ret_open.
+ * NULL: no memory.
+ */
+static struct thin_origin_entry *get_entry(struct thinbd *t, const char *key,
+					   const struct thin_identity *identity,
+					   bool *ret_open)
+{
+	struct thin_origin_entry *entry;
+
+	thin_mutex_lock(&t->origins_lock);
+	while ((entry = find_entry(t, key, identity)) && entry->opening)
+		thin_cond_wait(&t->origins_changed, &t->origins_lock);
+	*ret_open = !entry;
+	if (entry)
+		entry->users++;
+	else
+		entry = add_entry(t, key, identity);
+	thin_mutex_unlock(&t->origins_lock);
+	return entry;
+}
+
+static void opened_entry(struct thinbd *t, struct thin_origin_entry *entry, bool failed)
+{
+	thin_mutex_lock(&t->origins_lock);
+	entry->opening = false;
+	if (failed)
+		unlink_entry(t, entry);
+	thin_cond_broadcast(&t->origins_changed);
+	thin_mutex_unlock(&t->origins_lock);
+	if (failed)
+		free_entry(t, entry);
+}
+
+int thin_origin_get(struct thinbd *t, const struct thin_volume_conf *conf,
+		    struct thin_origin_entry **ret, struct thin_error *e)
+{
+	const char *volume = thin_origin_volume(conf->origin);
+	struct thin_identity identity = identity_of(conf);
+	struct thin_error why = {0};
+	bool to_open;
+	int r = 0;
+
+	if (!conf->origin) {
+		*ret = NULL;
+		return 0;
+	}
+	/* Without this, a circle would wait for itself. */
+	if (volume && t->registry)
+		r = check_chain(t, volume, conf->name, e);
+	if (r)
+		return r;
+	struct thin_origin_entry *entry = get_entry(t, key_of(conf), &identity, &to_open);
+	if (!entry)
+		return -ENOMEM;
+	if (to_open) {
+		r = open_entry(t, where_of(conf), entry, &why);
+		opened_entry(t, entry, r != 0);
+	}
+	if (r)
+		return thin_error_set(e, r, "%s: its origin %s can not be used: %s",
+				      conf->name, conf->origin,
+				      why.text[0] ? why.text : thin_strerror(r));
+	*ret = entry;
+	return 0;
+}
+
+void thin_origin_put(struct thinbd *t, struct thin_origin_entry *entry)
+{
+	if (!entry)
+		return;
+	thin_mutex_lock(&t->origins_lock);
+	bool last = --entry->users == 0;
+	if (last)
+		unlink_entry(t, entry);
+	thin_mutex_unlock(&t->origins_lock);
+	if (last)
+		free_entry(t, entry);
+}
+
+/* --- recording ----------------------------------------------------------- */
+
+static int look_at_storage(const char *where, struct thin_identity *ret,
+			   struct thin_error *e)
+{
+	_cleanup_storage struct thin_storage *s = NULL;
+	int r = thin_storage_open(where, THIN_STORAGE_READONLY | THIN_STORAGE_NO_WRITERS,
+				  &s, e);
+
+	return r ? r : thin_storage_identity(s, ret);
+}
+
+static int look_at_volume(struct thinbd *t, const char *name,
+			  const struct thin_volume_conf *conf, struct thin_identity *ret,
+			  struct thin_error *e)
+{
+	_cleanup_volume_conf const struct thin_volume_conf *v = NULL;
+	int r = check_chain(t, name, conf->name, e);
+
+	if (!r)
+		r = find_volume(t, name, &v, e);
+	if (!r)
+		*ret = volume_identity(v);
+	return r;
+}
+
+/* The path to open, where @origin is one; *@ret is NULL where it is not. */
+static int absolute_path(const char *origin, char **ret)
+{
+	*ret = NULL;
+	if (thin_storage_is_uri(origin) || thin_origin_volume(origin))
+		return 0;
+	*ret = realpath(origin, NULL);
+	return *ret ? 0 : -errno;
+}
+
+static int look(struct thinbd *t, const char *origin, const char *path,
+		const struct thin_volume_conf *conf, struct thin_identity *ret,
+		struct thin_error *e)
+{
+	const char *volume = thin_origin_volume(origin);
+
+	return volume ? look_at_volume(t, volume, conf, ret, e)
+		      : look_at_storage(path ? path : origin, ret, e);
+}
+
+int thin_origin_record(struct thinbd *t, const char *origin,
+		       struct thin_volume_conf *conf, struct thin_error *e)
+{
+	_cleanup_free char *path = NULL;
+	struct thin_identity identity;
+	struct thin_error why = {0};
+	int r = absolute_path(origin, &path);
+
+	if (!r)
+		r = look(t, origin, path, conf, &identity, &why);
+	if (r)
+		return thin_error_set(e, r, "%s: origin %s: %s", conf->name, origin,
+				      why.text[0] ? why.text : thin_strerror(r));
+	r = thin_string_set(&conf->origin, origin);
+	if (!r)
+		r = thin_string_set(&conf->origin_path, path);
+	if (r)
+		return r;
+	conf->origin_size = identity.size;
+	conf->origin_inode = identity.inode;
+	conf->origin_mtime_ns = identity.mtime_ns;
+	conf->origin_ctime_ns = identity.ctime_ns;
+	return 0;
+}
+
+/* --- who needs it -------------------------------------------------------- */
+
+static bool in_list(const struct thin_volume_list *list, const char *name)
+{
+	for (size_t i = 0; list && i < list->nr; i++)
+		if (!strcmp(list->at[i]->name, name))
+			return true;
+	return false;
+}
+
+int thin_check_no_origin(struct thinbd *t, const char *name,
+			 const struct thin_volume_list *except, struct thin_error *e)
+{
+	_cleanup_volume_list struct thin_volume_list list = {0};
+	int r = thin_registry_list(t->registry, &list);
+
+	for (size_t i = 0; !r && i < list.nr; i++) {
+		const char *base = thin_origin_volume(list.at[i]->origin);
+		if (base && !strcmp(base, name) && !in_list(except, list.at[i]->name))
+			r = thin_error_set(
+				e, -EBUSY,
+				"%s: is the origin of %s; flatten or delete that one "
+				"first",
+				name, list.at[i]->name);
+	}
+	return r;
+}

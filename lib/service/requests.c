@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * From a request to a reply: looks up who answers the verb, sees to what the
+ * verb needs, and wraps what comes out.
+ */
+#include "service/requests.h"
+
+#include "service/check.h"
+#include "service/init.h"
+
+#include <errno.h>
+#include <string.h>
+
+static const struct {
+	const char *verb;
+	thin_handler *handler;
+	bool locked; /* under t->lock from begin to end */
+} handlers[] = {
+	{"init", thin_do_init_again, false},  {"create", thin_do_create, true},
+	{"snapshot", thin_do_snapshot, true}, {"delete", thin_do_delete, false},
+	{"rename", thin_do_rename, true},     {"set", thin_do_set, true},
+	{"resize", thin_do_resize, true},     {"rollback", thin_do_rollback, false},
+	{"flatten", thin_do_flatten, false},  {"list", thin_do_list, false},
+	{"show", thin_do_show, false},	      {"map", thin_do_map, false},
+	{"diff", thin_do_diff, false},	      {"status", thin_do_status, false},
+	{"grow", thin_do_grow, true},	      {"check", thin_do_check, false},
+	{"dump", thin_do_dump, false},	      {"message", thin_do_message, false},
+};
+
+#define NR_HANDLERS (sizeof(handlers) / sizeof(handlers[0]))
+
+int thin_progress(const struct thin_call *c, uint64_t done, uint64_t total)
+{
+	if (!c->observer || !c->observer->progress)
+		return 0;
+	return c->observer->progress(c->observer->ctx, done, total) ? -ECANCELED : 0;
+}
+
+static int may_do(struct thinbd *t, const struct thinbd_verb *verb, struct thin_error *e)
+{
+	/* These two look for themselves at what they may. */
+	bool changes = (verb->flags & THINBD_VERB_CHANGES) &&
+		       strcmp(verb->name, "check") && strcmp(verb->name, "init");
+
+	if (!t->registry)
+		return thin_error_set(e, -ENOTSUP,
+				      "a pool without a folder takes no requests");
+	if (changes && t->read_only)
+		return thin_error_set(e, -EROFS, "%s: nothing can be changed: %s", t->dir,
+				      t->why_read_only);
+	return 0;
+}
+
+/* Locked or not is decided at run time: more than the analysis follows. */
+static int handle(struct thin_call *c, struct json_object **ret,
+		  struct thin_error *e) THIN_NO_THREAD_SAFETY
+{
+	const struct thinbd_verb *verb = c->args->verb;
+	int r = may_do(c->t, verb, e);
+
+	for (size_t i = 0; i < NR_HANDLERS && !r; i++) {
+		if (strcmp(handlers[i].verb, verb->name) != 0)
+			continue;
+		if (handlers[i].locked)
+			thin_mutex_lock(&c->t->lock);
+		r = handlers[i].handler(c, ret, e);
+		if (handlers[i].locked)
+			thin_mutex_unlock(&c->t->lock);
+		return r;
+	}
+	return r ? r : -ENOTSUP;
+}
+
+static char *answer(struct thinbd *t, const struct thin_args *args,
+		    const struct thinbd_observer *observer)
+{
+	bool streams = args->verb->flags & THINBD_VERB_STREAMS;
+	struct json_object *result = NULL;
+	struct thin_error e = {0};
+	struct thin_items items;
+
+	if (thin_items_init(&items, args->verb->flags & THINBD_VERB_TEXT, observer))
+		return NULL;
+	struct thin_call c = {
+		.t = t,
+		.args = args,
+		.observer = observer,
+		.items = &items,
+	};
+	int r = handle(&c, &result, &e);
+	char *reply = r ? thin_reply_error(r, &e)
+			: thin_reply_result(streams ? thin_items_result(&items) : result);
+	thin_items_fini(&items);
+	return reply;
+}
+
+int thinbd_request(struct thinbd *t, const char *request,
+		   const struct thinbd_observer *observer, char **ret_reply)
+{
+	struct thin_error e = {0};
+	struct thin_args args;
+	char *reply;
+	int r = thin_args_parse(request, &args, &e);
+
+	if (r) {
+		reply = thin_reply_error(r, &e);
+	} else {
+		reply = answer(t, &args, observer);
+		thin_args_fini(&args);
+	}
+	if (!reply)
+		return -ENOMEM;
+	*ret_reply = reply;
+	return 0;
+}
+
+/* --- a pool that nobody serves ------------------------------------------- */
+
+static char *wrap(int r, struct json_object *result, const struct thin_error *e)
+{
+	return r ? thin_reply_error(r, e) : thin_reply_result(result);
+}
+
+static char *open_and_answer(const char *dir, const struct thin_args *args,
+			     const struct thinbd_observer *observer, bool *ret_busy)
+{
+	struct thinbd_params params = {
+		.dir = dir,
+		.read_only = !(args->verb->flags & THINBD_VERB_CHANGES),
+	};
+	struct thin_error e = {0};
+	struct thinbd *t;
+	int r = thin_service_open(&params, &t, &e);
+
+	if (r) {
+		*ret_busy = r == -EBUSY;
+		return thin_reply_error(r, &e);
+	}
+	char *reply = answer(t, args, observer);
+	(void)thinbd_close(t); /* what was done is durable already */
+	return reply;
+}
+
+void thin_call_offline(const char *dir, const struct thin_args *args,
+		       const struct thinbd_observer *observer, bool *ret_busy,
+		       char **ret_reply)
+{
+	struct json_object *result = NULL;
+	struct thin_error e = {0};
+	int r;
+
+	*ret_busy = false;
+	if (!strcmp(args->verb->name, "init")) {
+		r = thin_init(dir, args, &result, &e);
+		*ret_reply = wrap(r, result, &e);
+	} else if (!strcmp(args->verb->name, "check")) {
+		r = thin_check_offline(dir, args, observer, &result, &e);
+		*ret_busy = r == -EBUSY;
+		*ret_reply = wrap(r, result, &e);
+	} else {
+		*ret_reply = open_and_answer(dir, args, observer, ret_busy);
+	}
+}

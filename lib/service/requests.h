@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef THINBD_SERVICE_REQUESTS_H
+#define THINBD_SERVICE_REQUESTS_H
+
+/* What answers a request: one function a verb. */
+
+#include "service/args.h"
+#include "service/json.h"
+#include "service/service.h"
+
+struct thin_call {
+	struct thinbd *t;
+	const struct thin_args *args;
+	const struct thinbd_observer *observer; /* may be NULL */
+	struct thin_items *items;		/* of a verb that STREAMS */
+};
+
+/*
+ * Do it.
+ * @ret: the result; what is NULL becomes a null.  Left alone by verbs that
+ * give items.
+ * @e: "NAME: what was wrong, and what to do".
+ * Returns 0 or a negative errno.
+ */
+typedef int thin_handler(struct thin_call *c, struct json_object **ret,
+			 struct thin_error *e);
+
+/* verbs_create.c, verbs_volume.c, verbs_resize.c, verbs_flatten.c */
+thin_handler thin_do_create, thin_do_snapshot;
+thin_handler thin_do_delete, thin_do_rename, thin_do_set;
+thin_handler thin_do_resize, thin_do_rollback;
+thin_handler thin_do_flatten;
+
+/* verbs_list.c, verbs_map.c */
+thin_handler thin_do_list, thin_do_show;
+thin_handler thin_do_map, thin_do_diff;
+
+/* verbs_pool.c, message.c, check.c */
+thin_handler thin_do_init_again, thin_do_status, thin_do_grow, thin_do_dump;
+thin_handler thin_do_message;
+thin_handler thin_do_check;
+
+/* Report progress; -ECANCELED when nobody wants to hear any more. */
+THIN_MUST_CHECK int thin_progress(const struct thin_call *c, uint64_t done,
+				  uint64_t total);
+
+/*
+ * The record of @name: thin_registry_find(), with a message for the one who
+ * asked.
+ */
+THIN_MUST_CHECK int thin_find(struct thinbd *t, const char *name,
+			      const struct thin_volume_conf **ret, struct thin_error *e);
+
+/* Nobody may have the volume open.  0 or -EBUSY. */
+THIN_MUST_CHECK int thin_check_unused(struct thinbd *t, const struct thin_volume_conf *v,
+				      struct thin_error *e);
+
+/*
+ * How a change of metadata ended, to the registry's change that was begun for
+ * it: finish, cancel, or abandon (I12).  Returns @r.
+ */
+int thin_settle(struct thinbd *t, int r, const char *name, struct thin_error *e);
+
+/* The smallest device id that neither the metadata nor the registry has. */
+THIN_MUST_CHECK int thin_free_device(struct thinbd *t, uint32_t from, uint32_t *ret,
+				     struct thin_error *e);
+
+/*
+ * What deleting the volumes in @list would free, in bytes.
+ * Cost: for several of them, O(mappings of the whole pool).
+ */
+THIN_MUST_CHECK int thin_would_free(struct thinbd *t, const struct thin_volume_list *list,
+				    uint64_t *ret_bytes);
+
+/* Delete the volumes in @list, with what follows; without t->lock. */
+THIN_MUST_CHECK int thin_delete_volumes(struct thinbd *t,
+					const struct thin_volume_list *list, bool force,
+					uint64_t *ret_freed, struct thin_error *e);
+
+/*
+ * Do @args on the pool in @dir, which nobody serves, opening it for the call.
+ * @ret_busy: somebody else has it open just now.
+ * @ret_reply: NULL: no memory.
+ */
+void thin_call_offline(const char *dir, const struct thin_args *args,
+		       const struct thinbd_observer *observer, bool *ret_busy,
+		       char **ret_reply);
+
+#endif

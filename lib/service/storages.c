@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "service/service.h"
+
+#include "format/superblock.h"
+#include "util/checked.h"
+
+static unsigned io_flags(const struct thin_pool_conf *conf)
+{
+	return conf->io == THIN_IO_SYNC ? THIN_STORAGE_SYNC : 0;
+}
+
+static int open_one(const char *dir, const char *where, unsigned flags,
+		    struct thin_storage **ret, struct thin_error *e)
+{
+	_cleanup_free char *path = NULL;
+	int r = thin_pool_conf_locate(dir, where, &path);
+
+	return r ? r : thin_storage_open(path, flags, ret, e);
+}
+
+int thin_open_storages(const char *dir, const struct thin_pool_conf *conf, bool read_only,
+		       struct thin_storage **ret_metadata, struct thin_storage **ret_data,
+		       struct thin_error *e)
+{
+	unsigned flags = io_flags(conf) | THIN_STORAGE_EXCLUSIVE |
+			 (read_only ? THIN_STORAGE_READONLY : 0);
+	_cleanup_storage struct thin_storage *metadata = NULL;
+	int r = open_one(dir, conf->metadata, flags, &metadata, e);
+
+	if (!r)
+		r = open_one(dir, conf->data,
+			     flags | (conf->direct ? THIN_STORAGE_DIRECT : 0), ret_data,
+			     e);
+	if (!r)
+		*ret_metadata = thin_steal(metadata);
+	return r;
+}
+
+static enum thin_discard discard_of(const struct thin_pool_conf *conf)
+{
+	switch (conf->discard) {
+	case THIN_CONF_DISCARD_NOPASSDOWN:
+		return THIN_DISCARD_NOPASSDOWN;
+	case THIN_CONF_DISCARD_IGNORE:
+		return THIN_DISCARD_IGNORE;
+	default:
+		return THIN_DISCARD_PASSDOWN;
+	}
+}
+
+void thin_pool_policy(const struct thin_pool_conf *conf, struct thin_pool_params *params)
+{
+	params->metadata_cache = conf->metadata_cache;
+	params->queue_if_full = conf->when_full == THIN_WHEN_FULL_QUEUE;
+	params->no_space_timeout_s = conf->no_space_timeout;
+	params->discard = discard_of(conf);
+	params->commit_interval_s = conf->commit_interval;
+}
+
+/* dm-thin's own mark for metadata, where the conf gives none that fits. */
+static uint64_t metadata_low_water(const struct thin_amount *a, uint64_t nr_blocks)
+{
+	if (!a->percent)
+		return thin_min(1024, nr_blocks / 4);
+	return thin_amount_bytes(a, nr_blocks);
+}
+
+/* As the superblock says; 0: it can not be told. */
+static uint64_t block_size_of(struct thin_storage *metadata)
+{
+	_Alignas(8) uint8_t block[THIN_METADATA_BLOCK];
+	const struct thin_disk_superblock *sb = (const void *)block;
+
+	if (thin_storage_read_at(metadata, 0, block, sizeof(block)) ||
+	    thin_superblock_check(block, 0, NULL))
+		return 0;
+	return le32_get(sb->data_block_size) * THIN_SECTOR;
+}
+
+uint64_t thin_data_blocks(struct thin_storage *metadata, uint64_t data_bytes)
+{
+	uint64_t block_size = block_size_of(metadata);
+
+	return block_size ? data_bytes / block_size : 0;
+}
+
+void thin_pool_low_water(const struct thin_pool_conf *conf,
+			 struct thin_pool_params *params)
+{
+	uint64_t bytes;
+
+	/* What is wrong here is told, with more words, by opening the pool. */
+	if (!thin_storage_size(params->metadata, &bytes))
+		params->low_water_metadata =
+			metadata_low_water(&conf->low_water, bytes / THIN_METADATA_BLOCK);
+	if (!thin_storage_size(params->data, &bytes))
+		params->low_water_data = thin_data_blocks(
+			params->metadata, thin_amount_bytes(&conf->low_water, bytes));
+}

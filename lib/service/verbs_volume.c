@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Volumes that are there: delete, rename, set. */
+#include "service/requests.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+int thin_find(struct thinbd *t, const char *name, const struct thin_volume_conf **ret,
+	      struct thin_error *e)
+{
+	int r = thin_registry_find(t->registry, name, ret, e);
+
+	return r == -ENOENT ? thin_error_set(
+				      e, r, "%s: no such volume; see `thinbd list`", name)
+			    : thin_error_default(e, r, "%s: %s", name, thin_strerror(r));
+}
+
+int thin_check_unused(struct thinbd *t, const struct thin_volume_conf *v,
+		      struct thin_error *e)
+{
+	unsigned nr = thin_clients_of(t, v->device);
+
+	if (!nr)
+		return 0;
+	return thin_error_set(e, -EBUSY, "%s: in use by %u client%s; disconnect first",
+			      v->name, nr, nr == 1 ? "" : "s");
+}
+
+/* --- delete -------------------------------------------------------------- */
+
+static bool listed(const struct thin_volume_list *list, const char *name)
+{
+	for (size_t i = 0; i < list->nr; i++)
+		if (!strcmp(list->at[i]->name, name))
+			return true;
+	return false;
+}
+
+/* The volumes that the call names, each once. */
+static int gather(struct thin_call *c, struct thin_volume_list *list,
+		  struct thin_error *e)
+{
+	bool if_exists = thin_arg_flag(c->args, "if_exists");
+	size_t nr = thin_arg_count(c->args, "names");
+
+	list->at = calloc(nr, sizeof(*list->at));
+	if (!list->at)
+		return -ENOMEM;
+	for (size_t i = 0; i < nr; i++) {
+		const char *name = thin_arg_nth(c->args, "names", i);
+		if (listed(list, name))
+			continue;
+		int r = thin_find(c->t, name, &list->at[list->nr], e);
+		if (r == -ENOENT && if_exists)
+			continue;
+		if (r)
+			return r;
+		list->nr++;
+	}
+	return 0;
+}
+
+/* Of all of them; where some are in use, or needed, none is deleted. */
+static int check_all(struct thinbd *t, const struct thin_volume_list *list, bool force,
+		     struct thin_error *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < list->nr && !r; i++) {
+		r = thin_check_no_origin(t, list->at[i]->name, list, e);
+		if (!r && !force)
+			r = thin_check_unused(t, list->at[i], e);
+		if (r == -EBUSY && !force && thin_clients_of(t, list->at[i]->device))
+			r = thin_error_set(e, r, "%s; or --force", e->text);
+	}
+	return r;
+}
+
+/* The names go at once, the blocks afterwards. */
+static int bury_records(struct thinbd *t, const struct thin_volume_list *list,
+			struct thin_error *e)
+{
+	_cleanup_free struct thin_change *changes =
+		calloc(list->nr + 1, sizeof(*changes));
+
+	if (!changes)
+		return -ENOMEM;
+	for (size_t i = 0; i < list->nr; i++)
+		changes[i] = (struct thin_change){
+			.kind = THIN_CHANGE_DELETE,
+			.name = list->at[i]->name,
+			.bury = true,
+		};
+	return thin_registry_change(t->registry, changes, list->nr, e);
+}
+
+static uint64_t used_blocks(struct thinbd *t)
+{
+	struct thin_pool_status s;
+
+	thin_pool_status(t->pool, &s);
+	return s.metadata.data_allocated;
+}
+
+int thin_delete_volumes(struct thinbd *t, const struct thin_volume_list *list, bool force,
+			uint64_t *ret_freed, struct thin_error *e)
+{
+	_cleanup_free uint32_t *devices = calloc(list->nr + 1, sizeof(*devices));
+	uint64_t before = used_blocks(t);
+
+	if (!devices)
+		return -ENOMEM;
+	thin_mutex_lock(&t->lock);
+	int r = check_all(t, list, force, e);
+	if (!r && list->nr)
+		r = bury_records(t, list, e);
+	thin_mutex_unlock(&t->lock);
+	if (r)
+		return r;
+	for (size_t i = 0; i < list->nr; i++) {
+		devices[i] = list->at[i]->device;
+		thin_revoke(t, devices[i]);
+	}
+	r = thin_bury(t, devices, list->nr, e);
+	uint64_t after = used_blocks(t);
+	*ret_freed = before > after ? (before - after) * t->block_size : 0;
+	return r;
+}
+
+static struct json_object *names_json(const struct thin_volume_list *list)
+{
+	struct json_object *array = json_object_new_array();
+
+	for (size_t i = 0; array && i < list->nr; i++)
+		(void)json_object_array_add(array, thin_json_string(list->at[i]->name));
+	return array;
+}
+
+int thin_do_delete(struct thin_call *c, struct json_object **ret, struct thin_error *e)
+{
+	_cleanup_volume_list struct thin_volume_list list = {0};
+	bool dry_run = thin_arg_flag(c->args, "dry_run");
+	uint64_t freed = 0;
+	int r = gather(c, &list, e);
+
+	if (!r && dry_run)
+		r = thin_would_free(c->t, &list, &freed);
+	else if (!r)
+		r = thin_delete_volumes(c->t, &list, thin_arg_flag(c->args, "force"),
+					&freed, e);
+	if (r)
+		return r;
+	*ret = json_object_new_object();
+	thin_json_add(*ret, "deleted", names_json(&list));
+	thin_json_add(*ret, "freed_bytes", thin_json_number(freed));
+	thin_json_add(*ret, "dry_run", json_object_new_boolean(dry_run));
+	return 0;
+}
+
+/* --- rename -------------------------------------------------------------- */
+
+int thin_do_rename(struct thin_call *c, struct json_object **ret, struct thin_error *e)
+{
+	const char *old = thin_arg_text(c->args, "old");
+	const char *new = thin_arg_text(c->args, "new");
+	struct thin_change change = {
+		.kind = THIN_CHANGE_RENAME,
+		.name = old,
+		.new_name = new,
+	};
+	_cleanup_volume_conf const struct thin_volume_conf *v = NULL;
+	int r = thin_find(c->t, old, &v, e);
+
+	if (!r)
+		r = thin_registry_change(c->t->registry, &change, 1, e);
+	if (r)
+		return r;
+	*ret = thin_named_json(c->t, new);
+	return 0;
+}
+
+/* --- set ----------------------------------------------------------------- */
+
+static int parse_bool(const char *text, bool *ret)
+{
+	static const char *const words[2][4] = {
+		{"false", "no", "off", "0"},
+		{"true", "yes", "on", "1"},
+	};
+
+	for (unsigned value = 0; value < 2; value++)
+		for (unsigned i = 0; i < 4; i++)
+			if (!strcasecmp(text, words[value][i])) {
+				*ret = value;
+				return 0;
+			}
+	return -EINVAL;
+}
+
+static int set_readonly(struct thin_call *c, const char *value,
+			struct thin_volume_conf *v, struct thin_error *e)
+{
+	bool readonly;
+
+	if (parse_bool(value, &readonly))
+		return thin_error_set(e, -EINVAL,
+				      "%s: readonly: \"%.64s\" is not true or false",
+				      v->name, value);
+	if (!readonly) {
+		int r = thin_check_no_origin(c->t, v->name, NULL, e);
+		if (r)
+			return r;
+	} else if (thin_has_writers(c->t, v->device)) {
+		return thin_error_set(
+			e, -EBUSY,
+			"%s: a client has it open for writing; disconnect first",
+			v->name);
+	}
+	v->readonly = readonly;
+	return 0;
+}
+
+static void describe_origin(const struct thin_volume_conf *v, char *text, size_t len)
+{
+	if (!v->origin)
+		snprintf(text, len, "none");
+	else
+		snprintf(text, len,
+			 "%" PRIu64 " bytes, inode %" PRIu64 ", modified %" PRId64
+			 ".%09" PRId64 ", changed %" PRId64 ".%09" PRId64,
+			 v->origin_size, v->origin_inode, v->origin_mtime_ns / 1000000000,
+			 v->origin_mtime_ns % 1000000000, v->origin_ctime_ns / 1000000000,
+			 v->origin_ctime_ns % 1000000000);
+}
+
+static bool same_identity(const struct thin_volume_conf *a,
+			  const struct thin_volume_conf *b)
+{
+	return a->origin && b->origin && a->origin_size == b->origin_size &&
+	       a->origin_inode == b->origin_inode &&
+	       a->origin_mtime_ns == b->origin_mtime_ns &&
+	       a->origin_ctime_ns == b->origin_ctime_ns;
+}
+
+static int drop_origin(struct thin_volume_conf *v)
+{
+	v->origin_size = v->origin_inode = 0;
+	v->origin_mtime_ns = v->origin_ctime_ns = 0;
+	int r = thin_string_set(&v->origin, NULL);
+	return r ? r : thin_string_set(&v->origin_path, NULL);
+}
+
+static int set_origin(struct thin_call *c, const char *value, struct thin_volume_conf *v,
+		      struct thin_error *e)
+{
+	_cleanup_volume_conf struct thin_volume_conf *old = NULL;
+	char was[160], is[160];
+	int r = thin_check_unused(c->t, v, e);
+
+	if (!r)
+		r = thin_check_no_origin(c->t, v->name, NULL, e);
+	if (!r)
+		r = thin_volume_conf_copy(v, &old);
+	if (!r)
+		r = *value ? thin_origin_record(c->t, value, v, e) : drop_origin(v);
+	if (r || same_identity(old, v) || (!old->origin && !v->origin) ||
+	    thin_arg_flag(c->args, "force"))
+		return r;
+	describe_origin(old, was, sizeof(was));
+	describe_origin(v, is, sizeof(is));
+	return thin_error_set(
+		e, -ESTALE,
+		"%s: that is another origin (recorded: %s; there: %s): what was "
+		"not written will read differently; --force to take it",
+		v->name, was, is);
+}
+
+static int set_one(struct thin_call *c, const char *setting, struct thin_volume_conf *v,
+		   struct thin_error *e)
+{
+	const char *value = strchr(setting, '=');
+
+	if (!value)
+		return thin_error_set(e, -EINVAL, "%s: \"%.64s\" is not KEY=VALUE",
+				      v->name, setting);
+	size_t len = (size_t)(value++ - setting);
+	if (len == 8 && !strncmp(setting, "readonly", len))
+		return set_readonly(c, value, v, e);
+	if (len == 6 && !strncmp(setting, "origin", len))
+		return set_origin(c, value, v, e);
+	if (len == 11 && !strncmp(setting, "description", len))
+		return thin_string_set(&v->description, value);
+	return thin_error_set(
+		e, -EINVAL,
+		"%s: \"%.*s\" can not be set; readonly, description and origin "
+		"can",
+		v->name, (int)(len < 64 ? len : 64), setting);
+}
+
+int thin_do_set(struct thin_call *c, struct json_object **ret, struct thin_error *e)
+{
+	const char *name = thin_arg_text(c->args, "name");
+	_cleanup_volume_conf const struct thin_volume_conf *v = NULL;
+	_cleanup_volume_conf struct thin_volume_conf *changed = NULL;
+	size_t nr = thin_arg_count(c->args, "settings");
+	int r = thin_find(c->t, name, &v, e);
+
+	if (!r)
+		r = thin_volume_conf_copy(v, &changed);
+	for (size_t i = 0; i < nr && !r; i++)
+		r = set_one(c, thin_arg_nth(c->args, "settings", i), changed, e);
+	if (!r) {
+		struct thin_change change = {.kind = THIN_CHANGE_UPDATE,
+					     .volume = changed};
+		r = thin_registry_change(c->t->registry, &change, 1, e);
+	}
+	if (r)
+		return r;
+	*ret = thin_named_json(c->t, name);
+	return 0;
+}
