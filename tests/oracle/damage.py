@@ -186,7 +186,7 @@ def sb_time_lost(edit):
 
 @damage("DEVICE_TRANS_ID")
 def sb_trans_id_lost(edit):
-    """The transaction id back at 0, which user space may do."""
+    """The transaction id back at 0, which is legal."""
     edit.need(any(edit.details(device)[1] for device in edit.devices()), "a device of a later transaction")
     edit.set_superblock(trans_id=0)
 
@@ -841,7 +841,7 @@ def device_time_order(edit):
 
 @damage("DEVICE_TRANS_ID")
 def device_trans_id_future(edit):
-    """A device of a transaction still to come, which user space may do."""
+    """A device of a transaction still to come, which is legal."""
     device = edit.choose(edit.devices(), "a device")
     mapped, _, created, snapshotted = edit.details(device)
     edit.set_details(device, (mapped, edit.superblock.trans_id + 1, created, snapshotted))
@@ -1110,7 +1110,7 @@ def metadata_nr_free_low(edit):
 
 @damage("NR_FREE_TRUNCATED")
 def data_nr_free_truncated(edit):
-    """The last nr_free counts real blocks only, as thin_restore 0.9 writes it."""
+    """The last nr_free counts real blocks only, as thin_restore 0.9 writes it, which is legal."""
     bitmap, valid = divmod(edit.data.root.nr_blocks, ENTRIES_PER_BITMAP)
     edit.need(valid, "a last data bitmap that is not whole")
     change_entry(edit, edit.data, bitmap, nr_free=valid - ENTRIES_PER_BITMAP)
@@ -1118,7 +1118,7 @@ def data_nr_free_truncated(edit):
 
 @damage("RESTORE_OFF_BY_ONE")
 def metadata_restore_off_by_one(edit):
-    """nr_allocated and nr_free off by one together, as thin_restore 0.9 leaves them."""
+    """nr_allocated and nr_free off by one together, as thin_restore 0.9 leaves them, which is legal."""
     edit.metadata.set_root(nr_allocated=edit.metadata.root.nr_allocated + 1)
     change_entry(edit, edit.metadata, 0, nr_free=-1)
 

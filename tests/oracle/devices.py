@@ -205,32 +205,37 @@ class DeviceFinder:
 
     def __init__(self, walker, versions):
         self._parents = walker.parents
-        self._devices = {}          # subtree root -> names of its devices
+        self._devices = {}          # subtree root -> (version's name, device) pairs
+        self._known = {}            # block -> what _reaching gave
         for version in versions:
             for device, block in sorted(version.root_blocks.items()):
-                name = device if version.name == "live" else "held:%d" % device
-                self._devices.setdefault(block, []).append(name)
+                self._devices.setdefault(block, []).append((version.name, device))
 
     def complete(self, finding):
-        """The finding with all its devices, where it is in a mapping tree."""
+        """The finding with its devices, where it is in a mapping tree; `more_devices` says that not all are named."""
         if finding.where.get("tree") != SUBTREE.name:
             return finding
         block = finding.where["block"] if "block" in finding.where else finding.where["blocks"][0]
-        names = self._reaching(block)
-        where = {name: value for name, value in finding.where.items() if name != "device"}
-        if len(names) == 1:
-            return finding._replace(where={"tree": SUBTREE.name, "device": names[0], **where})
-        if len(names) > MAX_DEVICES_NAMED:
-            names[MAX_DEVICES_NAMED:] = ["and %d more" % (len(names) - MAX_DEVICES_NAMED)]
-        return finding._replace(where={"tree": SUBTREE.name, "devices": names, **where})
+        if block not in self._known:
+            self._known[block] = self._reaching(block)
+        found = self._known[block][:MAX_DEVICES_NAMED]
+        named = {"devices": [device for name, device in found if name == "live"],
+                 "held_devices": [device for name, device in found if name == "held"]}
+        if len(found) == 1 and named["devices"]:
+            named = {"device": named["devices"][0]}
+        elif len(found) < len(self._known[block]):
+            named["more_devices"] = True
+        rest = {name: value for name, value in finding.where.items() if name != "device"}
+        return finding._replace(where={"tree": SUBTREE.name, **{k: v for k, v in named.items() if v != []}, **rest})
 
     def _reaching(self, block):
-        found, seen, stack = {}, {block}, [block]
-        while stack:
+        """The devices above a block, live ones first; no more are looked for than can be named, and one."""
+        found, seen, stack = set(), {block}, [block]
+        while stack and len(found) <= MAX_DEVICES_NAMED:
             number = stack.pop()
-            found.update(dict.fromkeys(self._devices.get(number, ())))
+            found.update(self._devices.get(number, ())[:MAX_DEVICES_NAMED + 1])
             for parent in self._parents.get(number, ()):
                 if parent not in seen:
                     seen.add(parent)
                     stack.append(parent)
-        return sorted(found, key=lambda name: (isinstance(name, str), name))
+        return sorted(found, key=lambda item: (item[0] != "live", item[1]))

@@ -92,7 +92,11 @@ KINDS = {
 
 
 class Finding(NamedTuple):
-    """One thing wrong.  `where` has any of: tree, device, devices, keys, block(s), data_block(s), bitmap."""
+    """One thing wrong.
+
+    `where` has any of: tree, device or devices, held_devices, more_devices, keys, block, blocks, data_blocks, bitmap,
+    bitmaps.  Those in the plural are pairs, first and last; but devices and held_devices are lists.
+    """
 
     kind: str
     what: str
@@ -103,8 +107,7 @@ class Finding(NamedTuple):
         return KINDS[self.kind][0]
 
     def __str__(self):
-        place = ", ".join("%s %s" % (name.replace("_", " "), _plain(value))
-                          for name, value in self.where.items() if name != "tree")
+        place = ", ".join(_plain(name, value) for name, value in self.where.items() if name != "tree")
         tree = ", in " + self.where["tree"] if "tree" in self.where else ""
         return "%s: %s%s%s [%s]" % (self.kind, self.what, tree, " (%s)" % place if place else "", self.severity)
 
@@ -112,12 +115,17 @@ class Finding(NamedTuple):
         return {"kind": self.kind, "severity": self.severity, "what": self.what, "where": self.where}
 
 
-def _plain(value):
-    """A place for people: pairs are ranges, the last of all keys is left out."""
+def _plain(name, value):
+    """One part of a place for people: pairs are ranges, the last of all keys is left out."""
+    name = name.replace("_", " ")
+    if value is True:
+        return name
     if isinstance(value, tuple):
         first, last = value
-        return str(first) if first == last else "%d..%s" % (first, "" if last == MAX_KEY else last)
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+        value = first if first == last else "%d..%s" % (first, "" if last == MAX_KEY else last)
+    elif isinstance(value, list):
+        value = " ".join(map(str, value))
+    return "%s %s" % (name, value)
 
 
 class Findings:

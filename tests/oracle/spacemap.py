@@ -139,7 +139,7 @@ class SpaceMap:
         for bitmap in sorted(self.entries) + [self.nr_bitmaps]:
             end = min(bitmap, self.nr_bitmaps)
             if expected < end:
-                self._add("INDEX_MISSING", "no bitmap", bitmap=(expected, end - 1))
+                self._add("INDEX_MISSING", "no bitmap", bitmaps=(expected, end - 1))
             expected = bitmap + 1
 
     def _read_bitmap(self, bitmap, entry):

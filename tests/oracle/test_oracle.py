@@ -372,6 +372,17 @@ class Damage(TestCase):
         expected = set().union(*(kind.expected for kind in damage.KINDS.values()))
         self.assertEqual(set(KINDS) - expected, {"COUNTS_NOT_JUDGED", "WORK_LIMIT"})
 
+    def test_readme_has_all_kinds(self):
+        rows = (FIXTURES.parent / "README.md").read_text(encoding="utf-8").splitlines()
+        listed = [row.split("|")[1].strip() for row in rows if row.startswith("| ") and row.count("|") == 6]
+        self.assertEqual(listed[1:], list(damage.KINDS))
+
+    def test_legal_kinds_are_notes(self):
+        """A kind that is said to be legal gives notes only, and the others do not."""
+        for name, kind in damage.KINDS.items():
+            legal = all(KINDS[found][0] == "note" for found in kind.expected)
+            self.assertEqual(legal, "which is legal" in kind.meaning, name)
+
     def test_found(self):
         for name, kind in damage.KINDS.items():
             with self.subTest(damage=name, seed=SEED):
