@@ -139,6 +139,7 @@ static int on_answer(void *user_data, int *error)
 		return 1;
 	}
 	conn->give_up_ns = 0;
+	conn->pause_ms = 0;
 	TAILQ_REMOVE(&conn->inflight, req, link);
 	answer(conn, req, error_of(*error));
 	return 1;
@@ -222,18 +223,6 @@ static void send_all(struct thin_nbd_conn *conn)
 	}
 }
 
-static void drop(struct thin_nbd_conn *conn)
-{
-	if (!conn->give_up_ns)
-		conn->give_up_ns = thin_now_ns() + conn->patience_ms * NS_PER_MS;
-	nbd_close(conn->nbd);
-	conn->nbd = NULL;
-	conn->lost = false;
-	/* [C3] */
-	TAILQ_CONCAT(&conn->inflight, &conn->todo, link);
-	TAILQ_CONCAT(&conn->todo, &conn->inflight, link);
-}
-
 static void fail_all(struct thin_nbd_conn *conn, int error)
 {
 	struct thin_nbd_request *req;
@@ -243,6 +232,26 @@ static void fail_all(struct thin_nbd_conn *conn, int error)
 		TAILQ_REMOVE(&conn->todo, req, link);
 		answer(conn, req, error);
 	}
+}
+
+/* Only an answer ends the waiting: to be connected is no progress. */
+static void begin_to_wait(struct thin_nbd_conn *conn)
+{
+	if (!conn->give_up_ns)
+		conn->give_up_ns = thin_now_ns() + conn->patience_ms * NS_PER_MS;
+}
+
+static void drop(struct thin_nbd_conn *conn)
+{
+	begin_to_wait(conn);
+	nbd_close(conn->nbd);
+	conn->nbd = NULL;
+	conn->lost = false;
+	/* [C3] */
+	TAILQ_CONCAT(&conn->inflight, &conn->todo, link);
+	TAILQ_CONCAT(&conn->todo, &conn->inflight, link);
+	if (thin_now_ns() >= conn->give_up_ns)
+		fail_all(conn, -EIO);
 }
 
 /* Once.  Returns 0; -ESTALE; -EIO, for ever where "broken" is set. */
@@ -269,26 +278,31 @@ static int reconnect_once(struct thin_nbd_conn *conn)
 	return 0;
 }
 
+/* At once the first time, then after longer and longer pauses. */
+static void pause_before_attempt(struct thin_nbd_conn *conn)
+{
+	uint64_t now = thin_now_ns(), left = 0;
+
+	if (conn->give_up_ns > now)
+		left = thin_div_up(conn->give_up_ns - now, NS_PER_MS);
+	(void)poll(NULL, 0, (int)thin_min(conn->pause_ms, left));
+	conn->pause_ms = conn->pause_ms
+				 ? thin_min(2 * conn->pause_ms, THIN_NBD_PAUSE_MAX_MS)
+				 : THIN_NBD_PAUSE_MIN_MS;
+}
+
 static int reconnect(struct thin_nbd_conn *conn)
 {
-	uint64_t pause = THIN_NBD_PAUSE_MIN_MS * NS_PER_MS;
-	int r = conn->broken;
+	int r = -EIO;
 
-	if (!r && !conn->give_up_ns)
-		conn->give_up_ns = thin_now_ns() + conn->patience_ms * NS_PER_MS;
-	while (!r) {
-		uint64_t now;
-
+	begin_to_wait(conn);
+	while (!conn->broken) {
+		pause_before_attempt(conn);
 		r = reconnect_once(conn);
-		now = thin_now_ns();
-		if (!r || r == -ESTALE || conn->broken || now >= conn->give_up_ns)
-			return r;
-		pause = thin_min(pause, conn->give_up_ns - now);
-		(void)poll(NULL, 0, (int)thin_div_up(pause, NS_PER_MS));
-		pause = thin_min(2 * pause, THIN_NBD_PAUSE_MAX_MS * NS_PER_MS);
-		r = 0;
+		if (!r || r == -ESTALE || thin_now_ns() >= conn->give_up_ns)
+			break;
 	}
-	return r;
+	return conn->broken ? conn->broken : r;
 }
 
 /* Go one step on with what is in todo and inflight. */

@@ -159,6 +159,7 @@ struct thin_nbd_conn {
 	bool lost;		/* connected no more, and what it had to do is not done */
 	int broken;		/* the server's content is unknown: for ever */
 	uint64_t give_up_ns;	/* 0: all is well; else when to stop waiting */
+	uint64_t pause_ms;	/* before the next attempt to connect */
 	struct thin_nbd_queue todo, inflight, done;
 };
 

@@ -31,8 +31,7 @@ static bool lost_ability(const struct thin_nbd_export *was,
 			 const struct thin_nbd_export *now)
 {
 	return (was->can_flush && !now->can_flush) || (was->can_zero && !now->can_zero) ||
-	       (was->can_trim && !now->can_trim) ||
-	       (was->can_extents && !now->can_extents);
+	       (was->can_trim && !now->can_trim) || now->readonly;
 }
 
 int thin_nbd_export_same(const struct thin_nbd_export *was,
@@ -46,12 +45,11 @@ int thin_nbd_export_same(const struct thin_nbd_export *was,
 	if (was->name && now->name && strcmp(was->name, now->name))
 		return thin_error_set(e, -ESTALE, "the export was %s and is %s",
 				      was->name, now->name);
-	if (now->readonly && !readonly)
-		return thin_error_set(e, -ESTALE, "it has become read-only");
 	if (now->min_block > was->min_block || now->max_block < was->max_block)
 		return thin_error_set(e, -ESTALE,
 				      "its limits of block sizes have changed");
-	if (lost_ability(was, now))
+	if ((was->can_extents && !now->can_extents) ||
+	    (!readonly && lost_ability(was, now)))
 		return thin_error_set(e, -ESTALE, "it can do less than it could");
 	return 0;
 }

@@ -38,15 +38,18 @@ static inline int scratch_remove(void **state)
 	return nftw(scratch_dir, scratch_remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
-/* DIR/@name: good until the sixteenth call after this one. */
+/* DIR/@name, good until the end. */
 static inline const char *scratch(const char *name)
 {
-	static char paths[16][300];
-	static unsigned next;
-	char *p = paths[next++ % 16];
+	static char paths[64][300];
+	char path[300];
+	size_t i = 0;
 
-	snprintf(p, sizeof(paths[0]), "%s/%s", scratch_dir, name);
-	return p;
+	snprintf(path, sizeof(path), "%s/%s", scratch_dir, name);
+	while (i < ARRAY_LEN(paths) && paths[i][0] && strcmp(paths[i], path))
+		i++;
+	assert_true(i < ARRAY_LEN(paths));
+	return strcpy(paths[i], path);
 }
 
 #endif

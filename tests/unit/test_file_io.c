@@ -341,18 +341,12 @@ static void direct_takes_any_buffer(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		RESET(equals_plain_memory),
-		RESET(equals_plain_memory_directly),
-		RESET(short_and_interrupted_calls),
-		RESET(short_direct_calls),
-		RESET(neighbours_are_one_call),
-		RESET(errors_come_through),
-		RESET(failed_flush_stays_failed),
-		RESET(punch_gives_space_back),
-		RESET(zero_keeps_the_space),
-		RESET(without_fallocate),
-		RESET(extents_follow_the_holes),
-		RESET(direct_takes_any_buffer),
+		RESET(equals_plain_memory),	    RESET(equals_plain_memory_directly),
+		RESET(short_and_interrupted_calls), RESET(short_direct_calls),
+		RESET(neighbours_are_one_call),	    RESET(errors_come_through),
+		RESET(failed_flush_stays_failed),   RESET(punch_gives_space_back),
+		RESET(zero_keeps_the_space),	    RESET(without_fallocate),
+		RESET(extents_follow_the_holes),    RESET(direct_takes_any_buffer),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
