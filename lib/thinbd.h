@@ -235,7 +235,9 @@ THINBD_MUST_CHECK int thinbd_listen(struct thinbd *t, struct thinbd_error *e);
 THINBD_MUST_CHECK int thinbd_start(struct thinbd *t, struct thinbd_error *e);
 
 /*
- * Stop serving, commit, close; NULL is a no-op.  All volumes must be closed.
+ * Stop serving, commit, close; NULL is a no-op.  Volumes that are open still
+ * are closed, too, and no request may be in one: nbdkit leaves those open
+ * whose clients go away while it ends.
  * Returns what the last commit did; @t is gone in any case.
  */
 THINBD_API int thinbd_close(struct thinbd *t);

@@ -362,6 +362,13 @@ void thinbd_volume_close(struct thinbd_volume *h)
 	put_handle(h);
 }
 
+/* The last one to use @t is this thread. */
+void thin_close_handles(struct thinbd *t) THIN_NO_THREAD_SAFETY
+{
+	while (t->handles)
+		thinbd_volume_close(t->handles);
+}
+
 /* --- taking away --------------------------------------------------------- */
 
 /* A handle of @device that was not taken away yet, with a reference. */

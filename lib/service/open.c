@@ -348,6 +348,7 @@ int thinbd_close(struct thinbd *t)
 		return 0;
 	if (t->attachment.stop)
 		t->attachment.stop(t->attachment.ctx);
+	thin_close_handles(t);
 	thin_extender_stop(t->extender);
 	thin_registry_close(t->registry);
 	if (t->pool)

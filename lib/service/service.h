@@ -122,6 +122,9 @@ bool thin_has_writers(struct thinbd *t, uint32_t device);
  */
 void thin_revoke(struct thinbd *t, uint32_t device);
 
+/* Close all that are open still, for nobody uses them any more. */
+void thin_close_handles(struct thinbd *t);
+
 /* As thinbd_volume_open(), which uses these. */
 enum thin_handle_mode {
 	THIN_HANDLE_WRITE,
