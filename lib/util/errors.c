@@ -71,7 +71,11 @@ const char *thin_errname(int err)
 __attribute__((format(printf, 2, 0))) static void format_line(struct thin_error *e,
 							      const char *fmt, va_list ap)
 {
-	vsnprintf(e->text, sizeof(e->text), fmt, ap);
+	char line[THIN_ERROR_TEXT];
+
+	/* Not in place: what is there may be one of the arguments. */
+	vsnprintf(line, sizeof(line), fmt, ap);
+	strcpy(e->text, line);
 	for (char *c = e->text; *c; c++)
 		if ((unsigned char)*c < 0x20 || *c == 0x7f)
 			*c = '?';

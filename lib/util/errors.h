@@ -60,6 +60,7 @@ struct thin_error {
  * a caller can say "return thin_error_set(e, -EINVAL, ...)".
  * Control characters in the result are replaced by '?': names come from
  * clients, and the line ends in logs.
+ * The arguments may include @e's present text.
  */
 int thin_error_set(struct thin_error *e, int err, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));

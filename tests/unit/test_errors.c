@@ -63,6 +63,16 @@ static void set_keeps_to_one_clean_line(void **state)
 	assert_string_equal(e.text, "a?b?[2Jc?d\xc3\xa4");
 }
 
+static void set_can_extend_what_is_there(void **state)
+{
+	struct thin_error e;
+
+	(void)state;
+	(void)thin_error_set(&e, -EBUSY, "vm1: a client uses it");
+	assert_int_equal(thin_error_set(&e, -EBUSY, "%s; or --force", e.text), -EBUSY);
+	assert_string_equal(e.text, "vm1: a client uses it; or --force");
+}
+
 static void set_truncates(void **state)
 {
 	char longer[2 * THIN_ERROR_TEXT];
@@ -96,6 +106,7 @@ int main(void)
 		cmocka_unit_test(sentences_differ),
 		cmocka_unit_test(set_formats_and_returns),
 		cmocka_unit_test(set_keeps_to_one_clean_line),
+		cmocka_unit_test(set_can_extend_what_is_there),
 		cmocka_unit_test(set_truncates),
 		cmocka_unit_test(default_keeps_what_is_there),
 	};
