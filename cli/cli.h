@@ -37,6 +37,10 @@ struct cli {
 	struct json_object *args;  /* of the request; owned */
 	struct json_object *front; /* those that are not sent; owned */
 	char *pool;		   /* absolute; owned; NULL until it is needed */
+
+	/* Called once, when a long request makes its first progress; may be NULL. */
+	void (*begun)(struct cli *c);
+	int begun_fd; /* for that */
 };
 
 /* What is done for a verb. */
@@ -91,6 +95,9 @@ void cli_print_verb_help(const struct thinbd_verb *v);
  */
 int cli_ask(struct cli *c, void (*item)(const struct cli *c, struct json_object *item),
 	    struct json_object **ret_result);
+
+/* main.c: ask, print the answer.  Returns an exit status. */
+int cli_ask_and_print(struct cli *c, const struct command *command);
 
 /* Let Ctrl-C end what is being waited for, rather than the process; once. */
 void cli_catch_interrupt(void);

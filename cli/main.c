@@ -30,8 +30,7 @@ static const struct command *find_command(const char *verb)
 	return NULL;
 }
 
-/* Ask, and print the answer. */
-static int ask_and_print(struct cli *c, const struct command *command)
+int cli_ask_and_print(struct cli *c, const struct command *command)
 {
 	struct json_object *result = NULL;
 	int status = cli_ask(c, c->json ? NULL : command->item, &result);
@@ -55,7 +54,7 @@ static int watch(struct cli *c, const struct command *command)
 	do {
 		if (colourful())
 			fputs("\033[H\033[J", stdout);
-		status = ask_and_print(c, command);
+		status = cli_ask_and_print(c, command);
 		if (fflush(stdout) != 0)
 			status = CLI_COULD_NOT;
 		if (!status && !cli_interrupted())
@@ -90,7 +89,7 @@ static int run(struct cli *c)
 		return command->run(c);
 	if (flag_of(c->front, "watch"))
 		return watch(c, command);
-	return ask_and_print(c, command);
+	return cli_ask_and_print(c, command);
 }
 
 /* Was the answer written?  Where its reader went away, nobody needs telling. */

@@ -110,7 +110,7 @@ bool cli_interrupted(void)
 /* --- asking ------------------------------------------------------------------ */
 
 struct asking {
-	const struct cli *c;
+	struct cli *c;
 	void (*item)(const struct cli *c, struct json_object *item);
 };
 
@@ -118,6 +118,9 @@ static int on_progress(void *ctx, uint64_t done, uint64_t total)
 {
 	const struct asking *a = ctx;
 
+	if (a->c->begun)
+		a->c->begun(a->c);
+	a->c->begun = NULL;
 	if (!a->c->json)
 		cli_progress(a->c->verb->name, done, total);
 	return interrupted;

@@ -22,7 +22,7 @@ _thinbd_volumes() {
 
 _thinbd() {
     local thinbd=${COMP_WORDS[0]} line=${COMP_LINE:0:COMP_POINT}
-    local words word verb='' pool=() cur prev i reply
+    local words word verb='' pool=() cur prev i reply=''
     # Not COMP_WORDS: that is cut at '@' and '='.
     read -ra words <<<"$line"
     cur='' prev=${words[-1]}
@@ -44,16 +44,16 @@ _thinbd() {
         esac
     done
     case $prev in
-        --pool) reply=$(compgen -d -- "$cur") ;;
-        --config | --origin | --data | --metadata) reply=$(compgen -f -- "$cur") ;;
-        --format) reply=$(compgen -W 'thin json' -- "$cur") ;;
+        --pool) reply=$(compgen -d -- "$cur") || : ;;
+        --config | --origin | --data | --metadata) reply=$(compgen -f -- "$cur") || : ;;
+        --format) reply=$(compgen -W 'thin json' -- "$cur") || : ;;
         *)
             if [[ $cur == -* ]]; then
-                reply=$(compgen -W "$(_thinbd_options "$thinbd" "$verb")" -- "$cur")
+                reply=$(compgen -W "$(_thinbd_options "$thinbd" "$verb")" -- "$cur") || :
             elif [[ -z $verb ]]; then
-                reply=$(compgen -W "$(_thinbd_verbs "$thinbd")" -- "$cur")
+                reply=$(compgen -W "$(_thinbd_verbs "$thinbd")" -- "$cur") || :
             elif _thinbd_takes_volumes "$thinbd" "$verb"; then
-                reply=$(compgen -W "$(_thinbd_volumes "$thinbd" "${pool[@]}")" -- "$cur")
+                reply=$(compgen -W "$(_thinbd_volumes "$thinbd" "${pool[@]}")" -- "$cur") || :
             fi
             ;;
     esac

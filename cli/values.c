@@ -70,20 +70,21 @@ static char *absolute_setting(const char *setting)
 	return result;
 }
 
-/* A rate is a size, by the second, which need not be said. */
-static bool is_size(const char *text, enum thinbd_kind kind)
+/* A rate is a size by the second, which need not be said: it goes without. */
+static char *plain_rate(const char *text)
 {
-	char buf[SIZE_TEXT_MAX];
 	size_t len = strlen(text);
+
+	if (len > 2 && !strcmp(text + len - 2, "/s"))
+		len -= 2;
+	return must_have(strndup(text, len));
+}
+
+static bool is_size(const char *text)
+{
 	uint64_t bytes;
 
-	if (kind == THINBD_KIND_RATE && len > 2 && !strcmp(text + len - 2, "/s"))
-		len -= 2;
-	if (len >= sizeof(buf))
-		return false;
-	memcpy(buf, text, len);
-	buf[len] = '\0';
-	return thinbd_parse_size(buf, &bytes) != -EINVAL;
+	return thinbd_parse_size(text, &bytes) != -EINVAL;
 }
 
 static bool is_choice(const char *text, const char *choices)
@@ -98,33 +99,47 @@ static bool is_choice(const char *text, const char *choices)
 	return false;
 }
 
+/* As it is sent; free() it. */
+static char *sent_value(enum thinbd_kind kind, const char *text)
+{
+	switch (kind) {
+	case THINBD_KIND_RATE:
+		return plain_rate(text);
+	case THINBD_KIND_PATH:
+		return cli_absolute(text);
+	case THINBD_KIND_ORIGIN:
+		return absolute_origin(text);
+	case THINBD_KIND_SETTING:
+		return absolute_setting(text);
+	default:
+		return must_have(strdup(text));
+	}
+}
+
+static int check_value(const struct cli *c, const struct thinbd_param *p,
+		       const char *value)
+{
+	bool size = p->kind == THINBD_KIND_SIZE || p->kind == THINBD_KIND_RATE;
+
+	if (size && !is_size(value))
+		return cli_usage(
+			c, "%s: no size; want bytes, or a number with K M G T P or E",
+			value);
+	if (p->kind == THINBD_KIND_CHOICE && !is_choice(value, p->choices))
+		return cli_usage(c, "%s: want one of %s", value, p->choices);
+	if (p->kind == THINBD_KIND_SETTING && (!strchr(value, '=') || value[0] == '='))
+		return cli_usage(c, "%s: want KEY=VALUE", value);
+	return CLI_DONE;
+}
+
 struct json_object *cli_value(const struct cli *c, const struct thinbd_param *p,
 			      const char *text)
 {
-	struct json_object *o;
-	char *made = NULL;
+	char *value = sent_value(p->kind, text);
+	struct json_object *o = NULL;
 
-	if ((p->kind == THINBD_KIND_SIZE || p->kind == THINBD_KIND_RATE) &&
-	    !is_size(text, p->kind)) {
-		cli_usage(c, "%s: no size; want bytes, or a number with K M G T P or E",
-			  text);
-		return NULL;
-	}
-	if (p->kind == THINBD_KIND_CHOICE && !is_choice(text, p->choices)) {
-		cli_usage(c, "%s: want one of %s", text, p->choices);
-		return NULL;
-	}
-	if (p->kind == THINBD_KIND_SETTING && (!strchr(text, '=') || text[0] == '=')) {
-		cli_usage(c, "%s: want KEY=VALUE", text);
-		return NULL;
-	}
-	if (p->kind == THINBD_KIND_PATH)
-		made = cli_absolute(text);
-	else if (p->kind == THINBD_KIND_ORIGIN)
-		made = absolute_origin(text);
-	else if (p->kind == THINBD_KIND_SETTING)
-		made = absolute_setting(text);
-	o = must_have(json_object_new_string(made ? made : text));
-	free(made);
+	if (!check_value(c, p, value))
+		o = must_have(json_object_new_string(value));
+	free(value);
 	return o;
 }

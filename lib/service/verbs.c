@@ -101,6 +101,7 @@ static const struct thinbd_param rollback_params[] = {
 static const struct thinbd_param flatten_params[] = {
 	VOLUME("name", "NAME"),
 	OPTION("rate", RATE, "SIZE/s", "no faster than this"),
+	FRONT_FLAG("background", "return when it has begun, and let it go on"),
 };
 
 static const struct thinbd_param list_params[] = {

@@ -63,7 +63,15 @@ expect "the snapshot has its origin still" "$work/base" "$(json '.[0].origin' li
 stop_server
 expect "no origin is left in the map" 0 \
     "$(json '[.[] | select(.type == "origin")] | length' map vm1)"
-t_fails 'vm1: ' flatten vm1
-t flatten vm1@a --rate 1G/s >"$work/output"
+expect "what stands alone needs nothing" "0 true" \
+    "$(json '"\(.copied_bytes) \(.done)"' flatten vm1)"
+exits 0 "$thinbd" --pool "$pool" --json flatten vm1@a --rate 1G/s --background
+[ ! -s "$work/err" ] || fail "in the background: $(cat "$work/err")"
+for _ in {1..100}; do
+    [ "$(json '.[0].origin' list vm1@a)" != null ] || break
+    sleep 0.1
+done
+expect "it went on by itself" null "$(json '.[0].origin' list vm1@a)"
+t_fails 'nobody: ' flatten nobody --background
 same "$work/base" "$work/copy" "the origin was never written"
 check_pool_metadata "$pool/metadata"

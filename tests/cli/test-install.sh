@@ -32,7 +32,7 @@ expect size 1048576 "$(nbdinfo --size "$(uri vm1)")"
 stop_server
 
 proves "the library exports what its header has, and nothing else"
-diff <(nm -D --defined-only "$lib/libthinbd.so" | sed -n 's/.* T //p' | sort) \
+diff <(nm -D --defined-only "$lib/libthinbd.so" | sed -n 's/.* T \([a-z_]*\).*/\1/p' | sort) \
     <(grep -Eo '\bthinbd_[a-z_]+\(' "$root/usr/include/thinbd.h" | tr -d '(' | sort -u |
         grep -vx 'thinbd_event_fn') >"$work/symbols" || fail "$(cat "$work/symbols")"
 

@@ -24,7 +24,7 @@ expect "sizes" "10 MiB" "$(sed -n 's/^web *\([0-9]* [A-Z]*iB\).*/\1/p' "$work/ou
 expect "exact" "1000001 B" "$(sed -n 's/^vm1 *\([0-9]* [A-Z]*\) .*/\1/p' "$work/out")"
 
 proves "some only"
-expect "two" "vm1 web" "$(json '[.[].name] | join(" ")' list web vm1)"
+expect "two, as asked for" "web vm1" "$(json '[.[].name] | join(" ")' list web vm1)"
 
 proves "the tree"
 LC_ALL=C.UTF-8 "$thinbd" --pool "$pool" list --tree | sed 's/  *[0-9].*//' >"$work/out"
@@ -49,7 +49,8 @@ END
 proves "--watch: until Ctrl-C, which is no failure"
 "$thinbd" --pool "$pool" list --watch >"$work/out" &
 watch=$!
-cleanup_fn kill "$watch"
+stop_watch() { kill "$watch" 2>/dev/null; }
+cleanup_fn stop_watch
 for _ in {1..100}; do
     [ "$(grep -c ^NAME "$work/out")" -lt 2 ] || break
     sleep 0.1

@@ -15,7 +15,7 @@ expect served "$([ -n "$served" ] && echo true || echo false)" "$(json .served s
 expect volumes 2 "$(json .volumes status)"
 expect clients 0 "$(json .clients status)"
 expect total 67108864 "$(json .data.total_bytes status)"
-t status --dm | grep -Eq '^0 131072 thin-pool 0 [0-9]+/[0-9]+ 0/1024 - rw ' ||
+t status --dm | grep -Eq '^0 [0-9]+/[0-9]+ 0/1024 - rw discard_passdown queue_if_no_space - [0-9]+$' ||
     fail "--dm: $(t status --dm)"
 
 proves "grow: data and metadata, not smaller"

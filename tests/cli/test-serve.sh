@@ -6,6 +6,7 @@
 server=
 # serves ARGUMENT...: in the background, until it answers
 serves() {
+    rm -f "$socket"
     "$thinbd" --pool "$pool" serve "$@" </dev/null 2>"$work/log" &
     server=$!
     for _ in {1..100}; do

@@ -12,20 +12,22 @@ t create vm1 --size 1M --description $'not \e[31m a colour' >"$work/output" 2>&1
 on_terminal() {
     local words
     printf -v words '%q ' "$thinbd" --pool "$pool" "$@"
-    TERM=xterm script -qec "$words" /dev/null </dev/null
+    script -qec "$words" /dev/null </dev/null
 }
 
-escapes() { grep -q $'\e'; }
+# Not grep -q, which would leave before all of it is written.
+escapes() { grep $'\e' >/dev/null; }
+bars() { grep '\[[#.]*\]' >/dev/null; }
+export TERM=xterm
 
 proves "colour on a terminal"
 on_terminal status | escapes || fail "status without colour"
 on_terminal list | escapes || fail "list without colour"
-on_terminal status | grep -q '\[[#.]*\]' || fail "status without bars"
+on_terminal status | bars || fail "status without bars"
 
 proves "none with NO_COLOR, or where TERM is dumb"
 ! NO_COLOR=1 on_terminal status | escapes || fail "colour in spite of NO_COLOR"
-! TERM=dumb script -qec "$(printf '%q ' "$thinbd" --pool "$pool" list)" /dev/null </dev/null |
-    escapes || fail "colour on a dumb terminal"
+! TERM=dumb on_terminal list | escapes || fail "colour on a dumb terminal"
 
 proves "neither in a pipe, nor with --json"
 for verb in status list 'list --tree' 'show vm1' 'map vm1' check; do
@@ -34,7 +36,7 @@ for verb in status list 'list --tree' 'show vm1' 'map vm1' check; do
     # shellcheck disable=SC2086 # words
     ! on_terminal --json $verb | escapes || fail "escapes with --json: $verb"
 done
-! t status | grep -q '\[[#.]*\]' || fail "bars in a pipe"
+! t status | bars || fail "bars in a pipe"
 
 proves "the words are the same"
 on_terminal list | sed $'s/\e\\[[0-9;]*m//g; s/\r//' >"$work/terminal"
