@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef THINBD_TESTS_BASES_H
+#define THINBD_TESTS_BASES_H
+
+/*
+ * The pools from which the tests start: one with an empty volume, one with
+ * blocks shared by snapshots, one without a free block, one over an origin.
+ */
+
+#include "world.h"
+
+unsigned bases_nr(void);
+const char *base_name(unsigned i);
+/* Ends the test where it can't be made: then nothing else would work either. */
+void base_make(struct base *b, unsigned i);
+
+#endif
