@@ -25,10 +25,10 @@
  *   [C2] A request is in exactly one of incoming, todo (taken by the
  *        leader), inflight (libnbd has it) and done (answered, its caller
  *        not yet told).
- *   [C3] When the connection is lost, inflight goes back to the front of
- *        todo: reads are repeated, and so are changes, which do the same
- *        when done twice.  Before them, nbd_replay.c makes again what was
- *        done but not flushed.
+ *   [C3] When the connection is lost, inflight goes back to todo: reads
+ *        are repeated, and so are changes, which do the same when done
+ *        twice.  Before them, nbd_replay.c makes again what was done but
+ *        not flushed.
  *   [C4] A request fails for a lost server only after the handle is closed:
  *        libnbd does not touch its buffer any more.
  */
@@ -248,7 +248,6 @@ static void drop(struct thin_nbd_conn *conn)
 	conn->nbd = NULL;
 	conn->lost = false;
 	/* [C3] */
-	TAILQ_CONCAT(&conn->inflight, &conn->todo, link);
 	TAILQ_CONCAT(&conn->todo, &conn->inflight, link);
 	if (thin_now_ns() >= conn->give_up_ns)
 		fail_all(conn, -EIO);

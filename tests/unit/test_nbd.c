@@ -2,8 +2,11 @@
 #include "nbdkit.h"
 #include "storage_model.h"
 
+#include "util/limits.h"
+
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 #define RO  THIN_STORAGE_READONLY
 #define KIB UINT64_C(1024)
@@ -252,7 +255,25 @@ static void extents_in_blocks(void **state)
 	l.nr = 0;
 	assert_int_equal(thin_storage_extents(s, 1, 300 * KIB, add_extent, &l), 0);
 	assert_true(l.nr == 2 && l.e[0].offset == 1 && l.type[0] == THIN_EXTENT_ZERO);
-	assert_true(l.e[1].offset + l.e[1].len == 300 * KIB + 1);
+	assert_true(l.e[1].offset == 288 * KIB && l.e[1].len == 12 * KIB + 1);
+	thin_storage_close(s);
+}
+
+/* A hole that nobody says is zero may hold anything: it has to be read. */
+static void holes_of_unknown_content_are_data(void **state)
+{
+	struct list l = {.nr = 0};
+	struct thin_storage *s;
+
+	(void)state;
+	serve(NBDKIT("eval", "get_size=echo 1M", "pread=exit 1", "can_extents=exit 0",
+		     "extents=echo 0 512K hole; echo 512K 256K zero; "
+		     "echo 768K 256K hole,zero"));
+	s = connect_to(nbdkit_uri(), RO);
+	assert_int_equal(thin_storage_extents(s, 0, MIB, add_extent, &l), 0);
+	assert_int_equal(l.nr, 2);
+	assert_true(l.type[0] == THIN_EXTENT_DATA && l.e[0].len == MIB / 2);
+	assert_true(l.type[1] == THIN_EXTENT_ZERO && l.e[1].len == MIB / 2);
 	thin_storage_close(s);
 }
 
@@ -345,6 +366,79 @@ static void many_threads(void **state)
 	thin_storage_close(s);
 }
 
+static int count_in_log(const char *word)
+{
+	FILE *f = fopen(scratch("log"), "r");
+	char line[500];
+	int n = 0;
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f))
+		n += strstr(line, word) != NULL;
+	fclose(f);
+	return n;
+}
+
+/* One where one is enough; several for several threads that only read. */
+static void how_many_connections(void **state)
+{
+	static char logfile[320];
+	struct thin_storage *s;
+
+	(void)state;
+	snprintf(logfile, sizeof(logfile), "logfile=%s", scratch("log"));
+	serve(NBDKIT("--filter=log", "memory", "1M", logfile));
+	s = connect_to(nbdkit_uri(), 0);
+	assert_int_equal(thin_storage_start(s), 0);
+	write_pattern(s);
+	run_readers(s);
+	thin_storage_close(s);
+	assert_int_equal(count_in_log(" Connect "), 2); /* before start(), and after */
+	s = connect_to(nbdkit_uri(), RO);
+	assert_int_equal(thin_storage_start(s), 0);
+	run_readers(s);
+	thin_storage_close(s);
+	assert_in_range(count_in_log(" Connect "), 5, 3 + THIN_NBD_CONNECTIONS);
+}
+
+static void *write_own_bytes(void *arg)
+{
+	static atomic_uint next;
+	unsigned mine = atomic_fetch_add(&next, 1);
+
+	for (unsigned i = 1; i <= 50; i++) {
+		uint8_t b[100], back[100];
+
+		memset(b, (int)i, sizeof(b));
+		if (thin_storage_write_at(arg, 100 * mine, b, 100) ||
+		    thin_storage_read_at(arg, 100 * mine, back, 100) ||
+		    memcmp(b, back, 100))
+			return arg;
+	}
+	return NULL;
+}
+
+/* [N1] All in one block of the server's. */
+static void unaligned_writers_do_not_undo_each_other(void **state)
+{
+	struct thin_storage *s;
+	pthread_t t[6];
+	void *bad;
+
+	(void)state;
+	serve(NBDKIT("--filter=blocksize-policy", "memory", "1M",
+		     "blocksize-minimum=4096", "blocksize-preferred=4096",
+		     "blocksize-error-policy=error"));
+	s = connect_to(nbdkit_uri(), 0);
+	for (size_t i = 0; i < ARRAY_LEN(t); i++)
+		pthread_create(&t[i], NULL, write_own_bytes, s);
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		pthread_join(t[i], &bad);
+		assert_null(bad);
+	}
+	thin_storage_close(s);
+}
+
 /* Opened and checked by the parent, used by the child. */
 static void start_after_a_fork(void **state)
 {
@@ -413,8 +507,11 @@ int main(void)
 		SERVED(server_errors),
 		SERVED(extents),
 		SERVED(extents_in_blocks),
+		SERVED(holes_of_unknown_content_are_data),
 		SERVED(zero_and_punch),
 		SERVED(many_threads),
+		SERVED(how_many_connections),
+		SERVED(unaligned_writers_do_not_undo_each_other),
 		SERVED(start_after_a_fork),
 		SERVED(tls_with_a_key),
 	};

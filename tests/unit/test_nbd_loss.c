@@ -473,8 +473,15 @@ static void a_writer_accepts_growth_and_no_loss(void **state)
 
 struct fake {
 	int listener;
-	bool greets;
-	atomic_int met;
+	enum {
+		SILENT,
+		GREETS,
+		HOLDS_FLUSHES
+	} kind;
+	atomic_int met;		/* clients */
+	uint64_t held;		/* a flush, to be answered with the next write */
+	uint64_t written[2][8]; /* by the first client and the second: offsets */
+	unsigned nr[2];
 };
 
 /* The oldest form of the protocol: 152 bytes of greeting, then requests. */
@@ -485,22 +492,76 @@ static void greet(int fd)
 
 	memcpy(hello + 8, &magic, 8);
 	memcpy(hello + 16, &size, 8);
-	hello[27] = 1; /* "these are flags", and there are none */
+	hello[27] = 1 | 4; /* "these are flags", and flush */
 	(void)send(fd, hello, sizeof(hello), MSG_NOSIGNAL);
 }
 
-/* Takes one request of each client, and hangs up. */
+struct wire_request {
+	uint32_t magic;
+	uint16_t flags, type;
+	uint64_t cookie, offset;
+	uint32_t len;
+} __attribute__((packed));
+
+static void reply(int fd, uint64_t cookie)
+{
+	struct {
+		uint32_t magic, error;
+		uint64_t cookie;
+	} r = {htobe32(0x67446698), 0, cookie};
+
+	(void)send(fd, &r, sizeof(r), MSG_NOSIGNAL);
+}
+
+static bool receive(int fd, void *buf, size_t len)
+{
+	return recv(fd, buf, len, MSG_WAITALL) == (ssize_t)len;
+}
+
+/*
+ * The first client's flush is answered after the write that follows it, and
+ * then it is hung up on; the others are served.
+ */
+static void serve_flushes_late(struct fake *f, int fd)
+{
+	unsigned who = f->met > 1;
+	struct wire_request q;
+	uint8_t bytes[512];
+
+	while (receive(fd, &q, sizeof(q))) {
+		if (be16toh(q.type) == 3 && !who) {
+			f->held = q.cookie;
+			continue;
+		}
+		if (be16toh(q.type) == 1) {
+			assert_true(receive(fd, bytes, be32toh(q.len)));
+			f->written[who][f->nr[who]++] = be64toh(q.offset);
+		}
+		if (be16toh(q.type) == 2)
+			return;
+		reply(fd, q.cookie);
+		if (f->held) {
+			reply(fd, f->held);
+			f->held = 0;
+			return;
+		}
+	}
+}
+
 static void *fake_server(void *arg)
 {
 	struct fake *f = arg;
-	uint8_t request[28];
+	struct wire_request q;
 	int fd;
 
 	while ((fd = accept(f->listener, NULL, NULL)) >= 0) {
 		f->met++;
-		if (f->greets)
+		if (f->kind != SILENT)
 			greet(fd);
-		(void)recv(fd, request, sizeof(request), MSG_WAITALL);
+		if (f->kind == HOLDS_FLUSHES)
+			serve_flushes_late(f, fd);
+		else
+			(void)receive(fd, &q, sizeof(q));
 		close(fd);
 	}
 	return NULL;
@@ -527,10 +588,38 @@ static void fake_stop(struct fake *f, pthread_t t)
 	close(f->listener);
 }
 
+/*
+ * S2: a write that is complete while a flush is under way is not covered by
+ * it.  So it is made again, and the one from before the flush is not.
+ */
+static void flush_covers_what_was_complete_before(void **state)
+{
+	struct fake f = {.kind = HOLDS_FLUSHES};
+	pthread_t t = fake_start(&f), flusher;
+	struct thin_storage *s = connect_with(0);
+	char b[512] = "";
+	void *bad;
+
+	(void)state;
+	assert_int_equal(thin_storage_write_at(s, 0, b, 512), 0);
+	pthread_create(&flusher, NULL, flush_it, s);
+	usleep(50000);
+	assert_int_equal(thin_storage_write_at(s, 1024, b, 512), 0);
+	pthread_join(flusher, &bad);
+	assert_null(bad);
+	assert_int_equal(thin_storage_write_at(s, 2048, b, 512), 0);
+	thin_storage_close(s);
+	fake_stop(&f, t);
+	assert_int_equal(f.nr[0], 2);
+	assert_int_equal(f.nr[1], 2);
+	assert_int_equal(f.written[1][0], 1024);
+	assert_int_equal(f.written[1][1], 2048);
+}
+
 /* It answers to no request ever, but can be connected to each time. */
 static void connecting_is_no_progress(void **state)
 {
-	struct fake f = {.greets = true};
+	struct fake f = {.kind = GREETS};
 	pthread_t t = fake_start(&f);
 	struct thin_storage *s = connect_with(RO);
 	uint64_t begin = thin_now_ns();
@@ -547,7 +636,7 @@ static void connecting_is_no_progress(void **state)
 
 static void silence_has_an_end(void **state)
 {
-	struct fake f = {.greets = false};
+	struct fake f = {.kind = SILENT};
 	pthread_t t = fake_start(&f);
 	struct thin_nbd_export x = {0};
 	struct nbd_handle *nbd = NULL;
@@ -581,6 +670,7 @@ int main(void)
 		SERVED(another_export_is_stale),
 		SERVED(another_name_is_stale),
 		SERVED(a_writer_accepts_growth_and_no_loss),
+		SERVED(flush_covers_what_was_complete_before),
 		SERVED(connecting_is_no_progress),
 		SERVED(silence_has_an_end),
 	};
