@@ -47,7 +47,7 @@ static void init(struct audit *a, struct thin_storage *metadata,
 	if (r)
 		audit_fail(a, thin_error_default(e, r, "metadata: its size: %s",
 						 thin_strerror(r)));
-	else if (audit_batch_init(&a->batch, GROUP))
+	else if (audit_batch_init(&a->batch, GROUP, thin_max(a->device_blocks, 1)))
 		audit_fail(a, -ENOMEM);
 }
 

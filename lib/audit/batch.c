@@ -7,13 +7,15 @@
 #include <errno.h>
 #include <string.h>
 
-int audit_batch_init(struct batch *b, size_t cap)
+int audit_batch_init(struct batch *b, size_t cap, uint64_t distinct)
 {
+	size_t blocks = distinct < cap ? (size_t)distinct : cap;
+
 	*b = (struct batch){.cap = cap};
 	b->slots = calloc(cap, sizeof(*b->slots));
 	b->segments = calloc(cap, sizeof(*b->segments));
 	/* Aligned for O_DIRECT, so that storage need not copy. */
-	b->data = aligned_alloc(THIN_METADATA_BLOCK, cap * THIN_METADATA_BLOCK);
+	b->data = aligned_alloc(THIN_METADATA_BLOCK, blocks * THIN_METADATA_BLOCK);
 	if (b->slots && b->segments && b->data)
 		return 0;
 	audit_batch_fini(b);

@@ -25,8 +25,11 @@ struct batch {
 	uint8_t *data; /* a block for each slot */
 };
 
-/* Make room for @cap blocks.  Returns 0 or -ENOMEM. */
-THIN_MUST_CHECK int audit_batch_init(struct batch *b, size_t cap);
+/*
+ * Make room for @cap blocks, @distinct (or all) of them different.
+ * Returns 0 or -ENOMEM.
+ */
+THIN_MUST_CHECK int audit_batch_init(struct batch *b, size_t cap, uint64_t distinct);
 
 /* A batch that is all zeros is fine, too. */
 void audit_batch_fini(struct batch *b);

@@ -13,7 +13,8 @@ static uint32_t entries_of(const struct audit *a, const struct bitmap *b)
 
 static size_t page_size(uint32_t nr)
 {
-	return sizeof(struct data_page) + nr;
+	/* Eight counts are looked at together. */
+	return sizeof(struct data_page) + (nr + 7) / 8 * 8;
 }
 
 /* --- large counts ------------------------------------------------------- */

@@ -30,7 +30,7 @@ struct space_map;
 struct data_page {
 	uint32_t nr;
 	uint64_t claimed[THIN_COUNTS_PER_BITMAP / 64];
-	uint8_t counts[]; /* nr */
+	uint8_t counts[]; /* nr, and zeros up to a multiple of eight */
 };
 
 _Static_assert(THIN_COUNTS_PER_BITMAP % 64 == 0, "claims fill their words");

@@ -229,6 +229,7 @@ static void check_device(struct version *v, struct walk *w, uint64_t id,
 	const struct memo *m;
 
 	w->device = id;
+	w->number = ++v->a->device_walks;
 	w->snapshotted = d && !v->held ? d->snapshotted : UINT32_MAX;
 	w->shared_from = UINT32_MAX;
 	m = audit_tree_visit(w, root);

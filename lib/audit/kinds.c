@@ -62,7 +62,7 @@ const struct audit_kind audit_kinds[THIN_AUDIT_KINDS] = {
 	KIND(CHILD_KEY_HIGH, child_key_high, "a node has keys that belong to the next one", FATAL, LIMIT),
 	KIND(UNDERFULL_NODE, underfull_node, "a node is less than a third full: entries", NONFATAL, LIMIT),
 	KIND(EMPTY_NODE, empty_node, "a node that must have entries has none", FATAL),
-	KIND(UNEQUAL_DEPTH, unequal_depth, "the tree's leaves are at different depths: height", FATAL, EXPECTED),
+	KIND(UNEQUAL_DEPTH, unequal_depth, "the tree's leaves are at different depths: levels below", FATAL, EXPECTED),
 	KIND(CYCLE, cycle, "the node is its own descendant", FATAL, LOST),
 	KIND(TOO_DEEP, too_deep, "the tree is deeper than any real one", FATAL, LOST, LIMIT),
 

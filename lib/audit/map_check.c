@@ -112,7 +112,12 @@ static void note_free(struct bitmap *b, uint32_t i, uint32_t nr)
 static void check_past_end(const struct check *c, const struct bitmap *b,
 			   const struct thin_disk_bitmap *disk, uint32_t nr)
 {
-	for (uint32_t i = nr; i < THIN_COUNTS_PER_BITMAP; i++)
+	uint32_t whole = (nr + 3) / 4; /* bytes with a count that is used */
+	uint32_t end = THIN_COUNTS_PER_BITMAP;
+
+	if (audit_all_zero(disk->counts + whole, sizeof(disk->counts) - whole))
+		end = 4 * whole;
+	for (uint32_t i = nr; i < end; i++)
 		if (thin_bitmap_get(disk, i))
 			report(c, THIN_AUDIT_BITS_PAST_END, begin_of(b) + i,
 			       begin_of(b) + i, thin_bitmap_get(disk, i), 0);

@@ -31,10 +31,11 @@ struct bitmap {
 	struct data_page *page; /* data_counts.c */
 };
 
+/* Packed, as there may be millions. */
 struct overflow {
 	uint64_t block;
 	uint32_t count;
-};
+} __attribute__((packed));
 
 struct space_map {
 	bool data; /* the data's, not the metadata's */

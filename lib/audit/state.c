@@ -20,6 +20,11 @@ void audit_fail(struct audit *a, int err)
 
 /* --- memory ------------------------------------------------------------ */
 
+static int out_of_memory(struct audit *a)
+{
+	return thin_error_set(a->e, -ENOMEM, "out of memory for the audit");
+}
+
 static bool memory_take(struct audit *a, uint64_t bytes)
 {
 	uint64_t limit = a->params->max_memory ? a->params->max_memory : UINT64_MAX;
@@ -66,18 +71,20 @@ void audit_free(struct audit *a, void *p, size_t nr, size_t size)
 bool audit_room(struct audit *a, void *array, size_t nr, size_t *cap, size_t size)
 {
 	size_t more = *cap ? *cap * 2 : 16;
-	void *old, *p;
+	void *p;
 
 	if (nr < *cap)
 		return true;
-	p = audit_alloc(a, more, size);
-	if (!p)
+	if (!memory_take(a, (uint64_t)(more - *cap) * size))
 		return false;
-	memcpy(&old, array, sizeof(old));
-	if (old)
-		memcpy(p, old, nr * size);
+	memcpy(&p, array, sizeof(p));
+	p = reallocarray(p, more, size);
+	if (!p) {
+		a->memory -= (uint64_t)(more - *cap) * size;
+		audit_fail(a, out_of_memory(a));
+		return false;
+	}
 	memcpy(array, &p, sizeof(p));
-	audit_free(a, old, *cap, size);
 	*cap = more;
 	return true;
 }

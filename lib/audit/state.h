@@ -60,6 +60,7 @@ struct memo {
 	uint32_t max_time;   /* device trees: of a mapping below */
 	uint32_t claim;	     /* device trees: a device that has it takes mappings
 			      * of this time and later for its own */
+	uint32_t told;	     /* device trees: the walk that was told last of damage */
 	uint16_t nr_entries; /* in the node */
 	uint16_t leaf_max;   /* capacity of leaves in and below, 0 if there are none */
 	uint16_t inner_max;  /* the same of internal nodes */
@@ -120,6 +121,7 @@ struct audit {
 	size_t nr_devices;
 	size_t cap_devices;
 	size_t nr_live_devices;
+	uint32_t device_walks;
 	uint64_t mapped_blocks;
 };
 

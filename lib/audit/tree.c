@@ -40,6 +40,7 @@ struct visit {
 	const struct thin_disk_node *n;
 	bool fresh;
 	bool ascends;
+	bool uneven; /* its children do not go together, and that was told */
 };
 
 /* --- findings ---------------------------------------------------------- */
@@ -106,6 +107,8 @@ static uint32_t shared_from(const struct walk *w, const struct memo *m)
 /* Does something below @m have to be told to this device, too? */
 static bool concerns(const struct walk *w, const struct memo *m)
 {
+	if (m->told == w->number)
+		return false;
 	if (m->flags & MEMO_DAMAGED)
 		return true;
 	return m->nr && (m->max_time > w->time || m->max_time >= shared_from(w, m));
@@ -160,7 +163,7 @@ bool audit_level_ready(struct audit *a, unsigned depth)
 		return true;
 	if (!l->places)
 		l->places = audit_alloc(a, GROUP, sizeof(*l->places));
-	if (l->places && audit_batch_init(&l->batch, GROUP))
+	if (l->places && audit_batch_init(&l->batch, GROUP, a->nr_blocks))
 		audit_fail(a, -ENOMEM);
 	return !a->failed;
 }
@@ -274,6 +277,15 @@ static void check_in_parent(struct walk *w, const struct place *p, const struct 
 		report(w, p, THIN_AUDIT_CHILD_KEY_HIGH, last, p->last);
 }
 
+/* Of children that do not go together the first two are told. */
+static void report_once(struct visit *v, enum thin_audit_kind kind, uint64_t found,
+			uint64_t expected)
+{
+	if (!v->uneven)
+		report(v->w, v->p, kind, found, expected);
+	v->uneven = true;
+}
+
 /* What a child says of its siblings: equal heights, equal capacities. */
 static void compare(struct visit *v, const struct memo *child)
 {
@@ -285,16 +297,15 @@ static void compare(struct visit *v, const struct memo *child)
 	if (!m->height)
 		m->height = (uint8_t)(child->height + 1);
 	else if (m->height != child->height + 1)
-		report(v->w, v->p, THIN_AUDIT_UNEQUAL_DEPTH, child->height + 1u,
-		       m->height);
+		report_once(v, THIN_AUDIT_UNEQUAL_DEPTH, child->height, m->height - 1u);
 	if (!m->leaf_max)
 		m->leaf_max = child->leaf_max;
 	else if (child->leaf_max && child->leaf_max != m->leaf_max)
-		report(v->w, v->p, THIN_AUDIT_MAX_ENTRIES_SIBLINGS, child->leaf_max,
-		       m->leaf_max);
+		report_once(v, THIN_AUDIT_MAX_ENTRIES_SIBLINGS, child->leaf_max,
+			    m->leaf_max);
 	if (child->inner_max && child->inner_max != m->inner_max)
-		report(v->w, v->p, THIN_AUDIT_MAX_ENTRIES_SIBLINGS, child->inner_max,
-		       m->inner_max);
+		report_once(v, THIN_AUDIT_MAX_ENTRIES_SIBLINGS, child->inner_max,
+			    m->inner_max);
 }
 
 /* Take over what is known of a child; NULL is one that can not be entered. */
@@ -375,6 +386,12 @@ static void enter_node(struct visit *v)
 		descend(v);
 }
 
+/* What is told again is paid for: a read, and each finding. */
+static void spend(struct audit *a, uint64_t reads)
+{
+	a->spare_reads -= thin_min(a->spare_reads, reads);
+}
+
 static void enter(struct walk *w, const struct place *p, bool fresh)
 {
 	struct audit *a = w->a;
@@ -384,11 +401,10 @@ static void enter(struct walk *w, const struct place *p, bool fresh)
 
 	m->role = (uint8_t)(ROLE_TREE + w->tree);
 	m->held = w->held;
+	m->told = w->number;
 	m->flags |= MEMO_WALKING;
 	if (fresh)
 		m->claim = UINT32_MAX;
-	else if (w->tree == TREE_DEVICE)
-		a->spare_reads--;
 	v.n = get_node(w, p);
 	if (v.n) {
 		enter_node(&v);
@@ -399,6 +415,8 @@ static void enter(struct walk *w, const struct place *p, bool fresh)
 	m->flags &= (uint8_t)~MEMO_WALKING;
 	if (a->out.damage != damage)
 		m->flags |= MEMO_DAMAGED;
+	if (!fresh && w->tree == TREE_DEVICE)
+		spend(a, 1 + a->out.damage - damage);
 }
 
 static void enter_again(struct walk *w, const struct place *p, const struct memo *m)

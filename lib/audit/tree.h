@@ -30,6 +30,7 @@ struct walk {
 	enum audit_tree tree;
 	bool held;	      /* from the held copy of the superblock */
 	uint64_t device;      /* TREE_DEVICE */
+	uint32_t number;      /* TREE_DEVICE: of this walk, from 1 on */
 	uint32_t time;	      /* TREE_DEVICE: no mapping may be later */
 	uint32_t snapshotted; /* TREE_DEVICE: mappings of this time and later are
 			       * the device's own; UINT32_MAX if nobody knows */

@@ -99,7 +99,7 @@ static int load(struct walker *w, const struct target *to, size_t nr, unsigned d
 	struct batch *b = &w->level[depth];
 
 	if (!b->cap) {
-		int r = audit_batch_init(b, GROUP);
+		int r = audit_batch_init(b, GROUP, w->nr_blocks);
 		if (r)
 			return r;
 	}
