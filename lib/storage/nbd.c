@@ -27,9 +27,6 @@
 /* Requests in flight of one call; they are on its stack. */
 #define WINDOW 64u
 
-/* Lengths without data have 32 bits in the protocol. */
-#define LONGEST (UINT64_C(1) << 30)
-
 struct nbd {
 	struct thin_storage base;
 	char *uri;
@@ -75,7 +72,7 @@ static int window_send(struct window *w)
 /* @buf: NULL for what has no data. */
 static int window_add(struct window *w, uint64_t offset, uint8_t *buf, uint64_t len)
 {
-	uint64_t longest = buf ? w->n->export.max_block : LONGEST;
+	uint64_t longest = buf ? w->n->export.max_block : THIN_NBD_LONGEST;
 	int r = 0;
 
 	while (len && !r) {
@@ -261,88 +258,14 @@ static int nbd_op_size(struct thin_storage *s, uint64_t *ret_bytes)
 	return 0;
 }
 
-/* Extents on their way to the caller: one is held back until it ends. */
-struct feed {
-	thin_extent_fn *fn;
-	void *ctx;
-	uint64_t offset, len;
-	enum thin_extent_type type;
-};
-
-static int feed_flush(struct feed *f)
-{
-	int r = f->len ? f->fn(f->ctx, f->offset, f->len, f->type) : 0;
-
-	f->offset += f->len;
-	f->len = 0;
-	return r;
-}
-
-static int feed_add(struct feed *f, uint64_t len, enum thin_extent_type type)
-{
-	int r = f->type == type ? 0 : feed_flush(f);
-
-	f->type = type;
-	f->len += len;
-	return r;
-}
-
-/* What the server says from @offset on; at least something. */
-static int ask_status(struct nbd *n, uint64_t offset, uint64_t len,
-		      struct thin_nbd_status *st)
-{
-	uint64_t block = n->export.min_block;
-	uint64_t first = offset / block * block;
-	struct thin_nbd_request req = {
-		.op = THIN_NBD_STATUS,
-		.offset = first,
-		.len = thin_min(thin_div_up(offset + len - first, block) * block,
-				LONGEST),
-		.status = st,
-	};
-	size_t skipped = 0;
-	int r;
-
-	req.len = thin_min(req.len, n->export.size - first);
-	r = thin_nbd_conn_call(least_loaded(n), &req, 1);
-	if (r)
-		return r;
-	/* Its first extent begins at the block, not at the offset. */
-	while (skipped < st->nr && st->extent[skipped].len <= offset - first) {
-		first += st->extent[skipped].len;
-		st->extent[skipped++].len = 0;
-	}
-	if (skipped < st->nr)
-		st->extent[skipped].len -= offset - first;
-	else
-		*st = (struct thin_nbd_status){.extent = {{len, THIN_EXTENT_DATA}},
-					       .nr = 1};
-	return 0;
-}
-
 static int nbd_op_extents(struct thin_storage *s, uint64_t offset, uint64_t len,
 			  thin_extent_fn *fn, void *ctx)
 {
 	struct nbd *n = to_nbd(s);
-	struct feed feed = {.fn = fn, .ctx = ctx, .offset = offset};
-	int r = 0;
 
 	if (!n->export.can_extents)
 		return fn(ctx, offset, len, THIN_EXTENT_DATA);
-	while (len && !r) {
-		struct thin_nbd_status st;
-
-		r = ask_status(n, offset, len, &st);
-		for (size_t i = 0; i < st.nr && len && !r; i++) {
-			uint64_t piece = thin_min(st.extent[i].len, len);
-
-			if (piece)
-				r = feed_add(&feed, piece, st.extent[i].type);
-			offset += piece;
-			len -= piece;
-		}
-	}
-	return r ? r : feed_flush(&feed);
+	return thin_nbd_extents(least_loaded(n), offset, len, fn, ctx);
 }
 
 /* The process is another one now; so is its connection. */

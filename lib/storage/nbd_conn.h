@@ -5,8 +5,8 @@
 /*
  * Inside of the NBD backend: one connection, which many threads use at once
  * and which comes back when it is lost.  nbd.c (the vtable) is above it,
- * nbd_handshake.c (connecting) and nbd_replay.c (what a server must not
- * forget) are beside it.
+ * nbd_extents.c, nbd_handshake.c (connecting) and nbd_replay.c (what a
+ * server must not forget) are beside it.
  */
 
 #include "storage/storage.h"
@@ -16,6 +16,9 @@
 #include <sys/queue.h>
 
 struct nbd_handle;
+
+/* A length without data has 32 bits in the protocol. */
+#define THIN_NBD_LONGEST (UINT64_C(1) << 30)
 
 /* --- nbd_handshake.c --------------------------------------------------- */
 
@@ -196,6 +199,12 @@ THIN_MUST_CHECK int thin_nbd_conn_call(struct thin_nbd_conn *conn,
 
 /* Bytes that the log holds. */
 uint64_t thin_nbd_conn_logged(struct thin_nbd_conn *conn);
+
+/* --- nbd_extents.c ----------------------------------------------------- */
+
+/* As thin_storage_extents(), of a server that can tell. */
+THIN_MUST_CHECK int thin_nbd_extents(struct thin_nbd_conn *conn, uint64_t offset,
+				     uint64_t len, thin_extent_fn *fn, void *ctx);
 
 /* --- nbd.c ------------------------------------------------------------- */
 

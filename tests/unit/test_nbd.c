@@ -277,6 +277,33 @@ static void holes_of_unknown_content_are_data(void **state)
 	thin_storage_close(s);
 }
 
+static int check_stripe(void *ctx, uint64_t offset, uint64_t len,
+			enum thin_extent_type type)
+{
+	uint64_t *next = ctx;
+
+	assert_true(offset == *next && len == 256);
+	assert_int_equal(type, offset / 256 % 2 ? THIN_EXTENT_ZERO : THIN_EXTENT_DATA);
+	*next += len;
+	return 0;
+}
+
+/* More of them than one answer has room for (THIN_MAX_EXTENTS). */
+static void very_many_extents(void **state)
+{
+	struct thin_storage *s;
+	uint64_t next = 0;
+
+	(void)state;
+	serve(NBDKIT("eval", "get_size=echo 1M", "pread=exit 1", "can_extents=exit 0",
+		     "extents=seq 0 4095 | "
+		     "awk '{ print $1 * 256, 256, $1 % 2 ? \"zero\" : \"\" }'"));
+	s = connect_to(nbdkit_uri(), RO);
+	assert_int_equal(thin_storage_extents(s, 0, MIB, check_stripe, &next), 0);
+	assert_true(next == MIB);
+	thin_storage_close(s);
+}
+
 static uint64_t allocated(void)
 {
 	struct stat st;
@@ -508,6 +535,7 @@ int main(void)
 		SERVED(extents),
 		SERVED(extents_in_blocks),
 		SERVED(holes_of_unknown_content_are_data),
+		SERVED(very_many_extents),
 		SERVED(zero_and_punch),
 		SERVED(many_threads),
 		SERVED(how_many_connections),
