@@ -7,6 +7,7 @@
  * privileges are still there; in the latter threads and rings start.  When
  * something fails in between, only .unload is called.
  */
+#include "clients.h"
 #include "config.h"
 #include "extents.h"
 
@@ -19,6 +20,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* -D thin.io=1: each request.  commit: each commit.  alloc: used blocks. */
 NBDKIT_DLL_PUBLIC int thin_debug_io;
@@ -28,10 +30,21 @@ NBDKIT_DLL_PUBLIC int thin_debug_alloc;
 #define MAX_BLOCK (UINT32_C(32) << 20)
 #define MIN_BLOCK UINT32_C(512) /* the least that may be called preferred */
 
+/* How long requests may take when the server is told to end. */
+#define PATIENCE_S 30
+
 static struct thinbd *pool;
 
+/*
+ * A request that does not end (it waits for room, say) must find neither the
+ * pool gone nor the plugin.  Then it is as if we had been killed: safe.
+ */
 static void close_pool(void)
 {
+	if (!clients_end(PATIENCE_S)) {
+		nbdkit_error("requests do not end: gone without closing the pool");
+		_exit(EXIT_FAILURE);
+	}
 	if (thinbd_close(pool) < 0)
 		nbdkit_error("the last commit failed: what was not flushed is lost");
 	pool = NULL;
@@ -88,6 +101,15 @@ static int thin_after_fork(void)
 
 /* --- exports ------------------------------------------------------------- */
 
+/* The beginning of each request.  NULL, with the error set: it is the end. */
+static struct thinbd_volume *begin(struct client *c)
+{
+	if (client_enter(c))
+		return client_volume(c);
+	nbdkit_set_error(ESHUTDOWN);
+	return NULL;
+}
+
 static int add_export(void *ctx, const struct thinbd_export *x)
 {
 	return nbdkit_add_export(ctx, x->name, x->description) < 0 ? -ENOMEM : 0;
@@ -97,8 +119,10 @@ static int thin_list_exports(int readonly, int is_tls, struct nbdkit_exports *ex
 {
 	(void)readonly;
 	(void)is_tls;
+	if (!client_enter(client_lobby))
+		return -1;
 	int r = thinbd_exports(pool, add_export, exports);
-
+	client_leave(client_lobby);
 	if (r < 0) {
 		nbdkit_error("can not list the volumes: %s", thinbd_errname(r));
 		return -1;
@@ -113,7 +137,11 @@ static const char *thin_default_export(int readonly, int is_tls)
 
 	(void)readonly;
 	(void)is_tls;
-	if (thinbd_default_export(pool, name, &e) < 0) {
+	if (!client_enter(client_lobby))
+		return NULL;
+	int r = thinbd_default_export(pool, name, &e);
+	client_leave(client_lobby);
+	if (r < 0) {
 		nbdkit_error("%s", e.text);
 		return NULL;
 	}
@@ -122,9 +150,14 @@ static const char *thin_default_export(int readonly, int is_tls)
 
 static const char *thin_export_description(void *handle)
 {
+	struct thinbd_volume *v = begin(handle);
 	char *text;
 
-	if (thinbd_export_description(pool, thinbd_volume_name(handle), &text) < 0)
+	if (!v)
+		return NULL;
+	int r = thinbd_export_description(pool, thinbd_volume_name(v), &text);
+	client_leave(handle);
+	if (r < 0)
 		return NULL;
 	const char *kept = nbdkit_strdup_intern(text);
 	free(text);
@@ -160,15 +193,16 @@ static int wire_error(int err)
 }
 
 /* The end of each request: 0, or -1 with the error told. */
-static int done(struct thinbd_volume *v, const char *what, uint64_t offset,
-		uint64_t count, int err)
+static int done(struct client *c, const char *what, uint64_t offset, uint64_t count,
+		int err)
 {
+	if (err < 0 && err != -ENOTSUP)
+		nbdkit_error("%s: %s of %" PRIu64 " bytes at %" PRIu64 ": %s",
+			     thinbd_volume_name(client_volume(c)), what, count, offset,
+			     thinbd_errname(err));
+	client_leave(c);
 	if (err >= 0)
 		return 0;
-	if (err != -ENOTSUP)
-		nbdkit_error("%s: %s of %" PRIu64 " bytes at %" PRIu64 ": %s",
-			     thinbd_volume_name(v), what, count, offset,
-			     thinbd_errname(err));
 	nbdkit_set_error(wire_error(err));
 	return -1;
 }
@@ -217,35 +251,61 @@ static void trace_pool(void)
 
 /* --- connections --------------------------------------------------------- */
 
-static void *thin_open(int readonly)
+static struct client *let_in(const char *name, bool read_only)
 {
-	const char *name = nbdkit_export_name();
 	struct thinbd_volume *v;
 	struct thinbd_error e;
+	int r = thinbd_volume_open(pool, name, read_only, &v, &e);
 
-	if (!name)
-		return NULL;
-	int r = thinbd_volume_open(pool, name, readonly, &v, &e);
 	if (r < 0) {
 		(void)refused(r, &e);
 		return NULL;
 	}
-	return v;
+	struct client *c = client_new(v);
+	if (!c) {
+		nbdkit_error("%s: no memory", thinbd_volume_name(v));
+		thinbd_volume_close(v);
+	}
+	return c;
+}
+
+static void *thin_open(int readonly)
+{
+	const char *name = nbdkit_export_name();
+
+	if (!name || !client_enter(client_lobby))
+		return NULL;
+	struct client *c = let_in(name, readonly);
+
+	client_leave(client_lobby);
+	return c;
 }
 
 static void thin_close(void *handle)
 {
-	thinbd_volume_close(handle);
+	client_free(handle);
 }
 
 static int64_t thin_get_size(void *handle)
 {
-	return (int64_t)thinbd_volume_size(handle);
+	struct thinbd_volume *v = begin(handle);
+
+	if (!v)
+		return -1;
+	uint64_t size = thinbd_volume_size(v);
+	client_leave(handle);
+	return (int64_t)size;
 }
 
 static int thin_can_write(void *handle)
 {
-	return !thinbd_volume_read_only(handle);
+	struct thinbd_volume *v = begin(handle);
+
+	if (!v)
+		return -1;
+	bool read_only = thinbd_volume_read_only(v);
+	client_leave(handle);
+	return !read_only;
 }
 
 static int thin_yes(void *handle)
@@ -281,8 +341,10 @@ static int thin_block_size(void *handle, uint32_t *minimum, uint32_t *preferred,
 {
 	struct thinbd_counters c;
 
-	(void)handle;
+	if (!begin(handle))
+		return -1;
 	thinbd_counters(pool, &c);
+	client_leave(handle);
 	uint64_t power = c.block_size & -c.block_size;
 
 	if (power > MAX_BLOCK)
@@ -307,40 +369,59 @@ static unsigned flags_of(uint32_t flags)
 static int thin_pread(void *handle, void *buf, uint32_t count, uint64_t offset,
 		      uint32_t flags)
 {
-	trace(handle, "read", offset, count, flags);
-	return done(handle, "read", offset, count,
-		    thinbd_read(handle, buf, offset, count));
+	struct thinbd_volume *v = begin(handle);
+
+	if (!v)
+		return -1;
+	trace(v, "read", offset, count, flags);
+	return done(handle, "read", offset, count, thinbd_read(v, buf, offset, count));
 }
 
 static int thin_pwrite(void *handle, const void *buf, uint32_t count, uint64_t offset,
 		       uint32_t flags)
 {
-	trace(handle, "write", offset, count, flags);
-	int r = thinbd_write(handle, buf, offset, count, flags_of(flags));
+	struct thinbd_volume *v = begin(handle);
+
+	if (!v)
+		return -1;
+	trace(v, "write", offset, count, flags);
+	int r = thinbd_write(v, buf, offset, count, flags_of(flags));
 	trace_pool();
 	return done(handle, "write", offset, count, r);
 }
 
 static int thin_flush(void *handle, uint32_t flags)
 {
-	trace(handle, "flush", 0, 0, flags);
-	int r = thinbd_flush(handle);
+	struct thinbd_volume *v = begin(handle);
+
+	if (!v)
+		return -1;
+	trace(v, "flush", 0, 0, flags);
+	int r = thinbd_flush(v);
 	trace_pool();
-	return done(handle, "flush", 0, thinbd_volume_size(handle), r);
+	return done(handle, "flush", 0, thinbd_volume_size(v), r);
 }
 
 static int thin_trim(void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 {
-	trace(handle, "trim", offset, count, flags);
-	int r = thinbd_trim(handle, offset, count, flags_of(flags));
+	struct thinbd_volume *v = begin(handle);
+
+	if (!v)
+		return -1;
+	trace(v, "trim", offset, count, flags);
+	int r = thinbd_trim(v, offset, count, flags_of(flags));
 	trace_pool();
 	return done(handle, "trim", offset, count, r);
 }
 
 static int thin_zero(void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 {
-	trace(handle, "zero", offset, count, flags);
-	int r = thinbd_zero(handle, offset, count, flags_of(flags));
+	struct thinbd_volume *v = begin(handle);
+
+	if (!v)
+		return -1;
+	trace(v, "zero", offset, count, flags);
+	int r = thinbd_zero(v, offset, count, flags_of(flags));
 	trace_pool();
 	return done(handle, "zero", offset, count, r);
 }
@@ -348,16 +429,24 @@ static int thin_zero(void *handle, uint32_t count, uint64_t offset, uint32_t fla
 static int thin_extents(void *handle, uint32_t count, uint64_t offset, uint32_t flags,
 			struct nbdkit_extents *extents)
 {
-	trace(handle, "extents", offset, count, flags);
-	return done(handle, "extents", offset, count,
-		    report_extents(handle, offset, count, flags & NBDKIT_FLAG_REQ_ONE,
-				   extents));
+	struct thinbd_volume *v = begin(handle);
+
+	if (!v)
+		return -1;
+	trace(v, "extents", offset, count, flags);
+	return done(
+		handle, "extents", offset, count,
+		report_extents(v, offset, count, flags & NBDKIT_FLAG_REQ_ONE, extents));
 }
 
 static int thin_cache(void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 {
-	trace(handle, "cache", offset, count, flags);
-	return done(handle, "cache", offset, count, thinbd_cache(handle, offset, count));
+	struct thinbd_volume *v = begin(handle);
+
+	if (!v)
+		return -1;
+	trace(v, "cache", offset, count, flags);
+	return done(handle, "cache", offset, count, thinbd_cache(v, offset, count));
 }
 
 static struct nbdkit_plugin plugin = {
