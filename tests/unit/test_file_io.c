@@ -20,7 +20,8 @@ static struct {
 	unsigned interrupt; /* every so many calls; 0: never */
 	int fail_after;	    /* calls that still succeed; -1: all */
 	int error;
-	int fallocate_error, flush_error;
+	int fallocate_error, flush_error, seek_error;
+	bool hole_moves; /* away, between two looks */
 	_Atomic int calls;
 } fault;
 
@@ -79,6 +80,16 @@ int fdatasync(int fd)
 {
 	errno = fault.flush_error;
 	return errno ? -1 : (int)syscall(SYS_fdatasync, fd);
+}
+
+off_t lseek(int fd, off_t offset, int whence)
+{
+	errno = fault.seek_error;
+	if (errno)
+		return -1;
+	if (whence == SEEK_HOLE && fault.hole_moves)
+		return offset;
+	return syscall(SYS_lseek, fd, offset, whence);
 }
 
 /* A new file of @size; NULL where the file system can not do it (O_DIRECT). */
@@ -318,6 +329,33 @@ static void extents_follow_the_holes(void **state)
 	assert_true(l.nr == 1 && l.e[0].len == KIB && l.e[0].type == THIN_EXTENT_DATA);
 }
 
+static void extents_when_nothing_is_told(void **state)
+{
+	_cleanup_storage struct thin_storage *s = make(MIB, 0);
+	struct list l = {.nr = 0};
+
+	(void)state;
+	fault.seek_error = EINVAL;
+	assert_int_equal(thin_storage_extents(s, KIB, 10 * KIB, add_extent, &l), 0);
+	assert_true(l.nr == 1 && l.e[0].offset == KIB && l.e[0].len == 10 * KIB);
+	assert_int_equal(l.e[0].type, THIN_EXTENT_DATA);
+}
+
+/* Punched while we look: it still ends, and leaves nothing out. */
+static void extents_while_a_hole_moves(void **state)
+{
+	_cleanup_storage struct thin_storage *s = make(32 * KIB, 0);
+	struct list l = {.nr = 0};
+
+	(void)state;
+	fill(s, 32 * KIB);
+	fault.hole_moves = true;
+	assert_int_equal(thin_storage_extents(s, 0, 30 * KIB, add_extent, &l), 0);
+	for (size_t i = 0; i < l.nr; i++)
+		assert_int_equal(l.e[i].type, THIN_EXTENT_DATA);
+	assert_true(l.e[l.nr - 1].offset + l.e[l.nr - 1].len == 30 * KIB);
+}
+
 static void direct_takes_any_buffer(void **state)
 {
 	_cleanup_storage struct thin_storage *s = make(MIB, DIRECT);
@@ -346,7 +384,8 @@ int main(void)
 		RESET(neighbours_are_one_call),	    RESET(errors_come_through),
 		RESET(failed_flush_stays_failed),   RESET(punch_gives_space_back),
 		RESET(zero_keeps_the_space),	    RESET(without_fallocate),
-		RESET(extents_follow_the_holes),    RESET(direct_takes_any_buffer),
+		RESET(extents_follow_the_holes),    RESET(extents_when_nothing_is_told),
+		RESET(extents_while_a_hole_moves),  RESET(direct_takes_any_buffer),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_make, scratch_remove);

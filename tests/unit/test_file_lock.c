@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define RO	   THIN_STORAGE_READONLY
@@ -12,6 +13,24 @@
 #define NO_WRITERS THIN_STORAGE_NO_WRITERS
 
 static struct thin_error error;
+
+/* fcntl() passes through here: a file system may have no locks. */
+static int lock_error;
+
+int fcntl(int fd, int command, ...)
+{
+	va_list ap;
+	void *arg;
+
+	va_start(ap, command);
+	arg = va_arg(ap, void *);
+	va_end(ap);
+	if (lock_error && command == F_OFD_SETLK) {
+		errno = lock_error;
+		return -1;
+	}
+	return (int)syscall(SYS_fcntl, fd, command, arg);
+}
 
 static int make_file(void **state)
 {
@@ -77,6 +96,18 @@ static void message_says_what_to_do(void **state)
 	assert_has(error.text, "in use");
 	assert_has(error.text, "lslocks");
 	thin_storage_close(s);
+}
+
+/* An owner must be alone for certain; a reader is content with what he gets. */
+static void file_system_without_locks(void **state)
+{
+	(void)state;
+	lock_error = ENOLCK;
+	assert_int_equal(try(EXCLUSIVE), -ENOLCK);
+	assert_has(error.text, "use a file system with locks");
+	assert_int_equal(try(RO | EXCLUSIVE), -ENOLCK);
+	assert_int_equal(try(RO | NO_WRITERS), 0);
+	lock_error = 0;
 }
 
 /* The server forks after it has locked; its parent ends. */
@@ -183,6 +214,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(table_of_two, make_file),
 		cmocka_unit_test_setup(message_says_what_to_do, make_file),
+		cmocka_unit_test_setup(file_system_without_locks, make_file),
 		cmocka_unit_test_setup(lock_survives_a_fork, make_file),
 		cmocka_unit_test_setup(qemu_writer_is_noticed, make_file),
 		cmocka_unit_test_setup(qemu_reader_is_let_be, make_file),

@@ -83,7 +83,7 @@ static void equals_plain_memory_on_a_poor_server(void **state)
 	struct thin_storage *s;
 
 	(void)state;
-	serve(NBDKIT("--filter=nozero", "--filter=noextents", "split", backing(MIB)));
+	serve(NBDKIT("--no-sr", "--filter=nozero", "split", backing(MIB)));
 	s = connect_to(nbdkit_uri(), 0);
 	model_run(s, rnd, 1, 60);
 	assert_int_equal(thin_storage_punch(s, 0, 4096), -ENOTSUP);
@@ -301,6 +301,23 @@ static void very_many_extents(void **state)
 	s = connect_to(nbdkit_uri(), RO);
 	assert_int_equal(thin_storage_extents(s, 0, MIB, check_stripe, &next), 0);
 	assert_true(next == MIB);
+	thin_storage_close(s);
+}
+
+/* Pieces finer than the blocks in which we may ask. */
+static void extents_finer_than_blocks(void **state)
+{
+	struct thin_storage *s;
+	uint64_t next = 1280;
+
+	(void)state;
+	serve(NBDKIT("eval", "get_size=echo 1M", "pread=exit 1", "can_extents=exit 0",
+		     "block_size=echo 4096 4096 1M",
+		     "extents=seq 0 4095 | "
+		     "awk '{ print $1 * 256, 256, $1 % 2 ? \"zero\" : \"\" }'"));
+	s = connect_to(nbdkit_uri(), RO);
+	assert_int_equal(thin_storage_extents(s, next, 2560, check_stripe, &next), 0);
+	assert_true(next == 1280 + 2560);
 	thin_storage_close(s);
 }
 
@@ -536,6 +553,7 @@ int main(void)
 		SERVED(extents_in_blocks),
 		SERVED(holes_of_unknown_content_are_data),
 		SERVED(very_many_extents),
+		SERVED(extents_finer_than_blocks),
 		SERVED(zero_and_punch),
 		SERVED(many_threads),
 		SERVED(how_many_connections),

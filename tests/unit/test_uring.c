@@ -18,7 +18,8 @@
 
 /* liburing passes through here, where it can be made to refuse or do less. */
 static struct {
-	int setup_error;
+	atomic_int setup_error;
+	bool old_kernel;     /* that knows no flags */
 	bool cut;	     /* leave one vector to each request */
 	bool bad_fd;	     /* one request of each batch fails */
 	atomic_uint swallow; /* so many requests are not taken, once */
@@ -41,6 +42,8 @@ int io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned flags)
 								      __func__);
 
 	fault.setups++;
+	if (fault.old_kernel && flags)
+		return -EINVAL;
 	return fault.setup_error ? fault.setup_error : real(entries, ring, flags);
 }
 
@@ -366,6 +369,41 @@ static void limit_of_rings(void **state)
 	assert_int_equal(fault.setups, fault.exits);
 }
 
+static void a_second_ring_is_refused(void **state)
+{
+	struct thin_storage *s = make_started(MIB, 0);
+	pthread_t t;
+	void *bad;
+
+	(void)state;
+	fault.hold = true;
+	pthread_create(&t, NULL, read_once, s); /* has the only one */
+	while (!fault.submits)
+		usleep(1000);
+	fault.setup_error = -ENOMEM;
+	assert_null(read_once(s));
+	assert_int_equal(fault.submits, 1);
+	fault.hold = false;
+	pthread_join(t, &bad);
+	assert_null(bad);
+	assert_null(read_once(s)); /* it is idle again */
+	assert_int_equal(fault.submits, 2);
+	thin_storage_close(s);
+	assert_int_equal(fault.exits, 1);
+}
+
+static void an_old_kernel_will_do(void **state)
+{
+	struct thin_storage *s;
+
+	(void)state;
+	fault.old_kernel = true;
+	s = make_started(MIB, 0);
+	assert_null(read_once(s));
+	assert_int_equal(fault.submits, 1);
+	thin_storage_close(s);
+}
+
 #define RESET(fn) cmocka_unit_test_setup(fn, fault_reset)
 
 int main(void)
@@ -383,6 +421,8 @@ int main(void)
 		RESET(what_a_ring_does_not_take),
 		RESET(many_threads_at_once),
 		RESET(limit_of_rings),
+		RESET(a_second_ring_is_refused),
+		RESET(an_old_kernel_will_do),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
