@@ -33,30 +33,28 @@ static const char *discard_word(enum thin_discard discard)
 	}
 }
 
-char *thin_dm_status(struct thin_pool *pool, char line[static THIN_DM_STATUS])
+char *thin_dm_status(const struct thin_pool_status *s, char line[static THIN_DM_STATUS])
 {
-	struct thin_pool_status s;
 	char held[24] = "-";
 
-	thin_pool_status(pool, &s);
-	if (s.mode == THIN_MODE_FAIL) {
+	if (s->mode == THIN_MODE_FAIL) {
 		snprintf(line, THIN_DM_STATUS, "Fail");
 		return line;
 	}
-	if (s.metadata.held_root)
-		snprintf(held, sizeof(held), "%" PRIu64, s.metadata.held_root);
+	if (s->metadata.held_root)
+		snprintf(held, sizeof(held), "%" PRIu64, s->metadata.held_root);
 	/* What is kept back counts as used. */
 	snprintf(line, THIN_DM_STATUS,
 		 "%" PRIu64 " %" PRIu64 "/%" PRIu64 " %" PRIu64 "/%" PRIu64
 		 " %s %s %s %s %s "
 		 "%" PRIu64,
-		 s.metadata.transaction_id,
-		 s.metadata.nr_metadata_blocks - s.metadata.metadata_free,
-		 s.metadata.nr_metadata_blocks, s.metadata.data_allocated,
-		 s.metadata.nr_data_blocks, held, mode_word(s.mode),
-		 discard_word(s.discard),
-		 s.queue_if_full ? "queue_if_no_space" : "error_if_no_space",
-		 s.metadata.needs_check ? "needs_check" : "-",
-		 thin_min(DM_LOW_METADATA, s.metadata.nr_metadata_blocks / 4));
+		 s->metadata.transaction_id,
+		 s->metadata.nr_metadata_blocks - s->metadata.metadata_free,
+		 s->metadata.nr_metadata_blocks, s->metadata.data_allocated,
+		 s->metadata.nr_data_blocks, held, mode_word(s->mode),
+		 discard_word(s->discard),
+		 s->queue_if_full ? "queue_if_no_space" : "error_if_no_space",
+		 s->metadata.needs_check ? "needs_check" : "-",
+		 thin_min(DM_LOW_METADATA, s->metadata.nr_metadata_blocks / 4));
 	return line;
 }

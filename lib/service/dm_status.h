@@ -7,9 +7,9 @@
 #define THIN_DM_STATUS 256
 
 /*
- * The status of @pool in the words of dm-thin's own line, as tools that read
- * `dmsetup status` expect them.  Returns @line.
+ * @s in the words of dm-thin's own line, as tools that read `dmsetup status`
+ * expect them.  Returns @line.
  */
-char *thin_dm_status(struct thin_pool *pool, char line[static THIN_DM_STATUS]);
+char *thin_dm_status(const struct thin_pool_status *s, char line[static THIN_DM_STATUS]);
 
 #endif

@@ -123,18 +123,19 @@ static struct thin_identity volume_identity(const struct thin_volume_conf *v)
 static int find_volume(struct thinbd *t, const char *name,
 		       const struct thin_volume_conf **ret, struct thin_error *e)
 {
-	int r = t->registry ? thin_registry_find(t->registry, name, ret, e) : -ENOENT;
+	_cleanup_volume_conf const struct thin_volume_conf *v = NULL;
+	int r = t->registry ? thin_registry_find(t->registry, name, &v, e) : -ENOENT;
 
 	if (r)
 		return thin_error_default(e, r, "no such volume");
-	if ((*ret)->readonly)
-		return 0;
-	thin_volume_conf_put(*ret);
-	return thin_error_set(
-		e, -EINVAL,
-		"the volume can be written to; use a snapshot of it, or `thinbd "
-		"set %s readonly=true`",
-		name);
+	if (!v->readonly)
+		return thin_error_set(
+			e, -EINVAL,
+			"the volume can be written to; use a snapshot of it, or "
+			"`thinbd set %s readonly=true`",
+			name);
+	*ret = thin_steal(v);
+	return 0;
 }
 
 /* --- opening ------------------------------------------------------------- */

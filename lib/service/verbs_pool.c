@@ -28,20 +28,24 @@ static size_t nr_volumes(struct thinbd *t)
 	return thin_registry_list(t->registry, &list) ? 0 : list.nr;
 }
 
+/* A pool that is only looked at is not degraded by that. */
+static void pool_status(struct thinbd *t, struct thin_pool_status *ret)
+{
+	thin_pool_status(t->pool, ret);
+	if (ret->mode == THIN_MODE_READ_ONLY && !atomic_load(&t->served) &&
+	    !ret->metadata.needs_check)
+		ret->mode = THIN_MODE_WRITE;
+}
+
 static struct json_object *status_json(struct thinbd *t)
 {
 	struct json_object *o = json_object_new_object();
 	struct thin_pool_status s;
 
-	thin_pool_status(t->pool, &s);
+	pool_status(t, &s);
 	thin_json_add(o, "pool", thin_json_string(t->dir));
 	thin_json_add(o, "uuid", thin_json_string(t->conf.uuid));
-	/* A pool that is only looked at is not degraded by that. */
-	bool looking = s.mode == THIN_MODE_READ_ONLY && !atomic_load(&t->served) &&
-		       !s.metadata.needs_check;
-	thin_json_add(o, "mode",
-		      thin_json_string(
-			      thin_pool_mode_name(looking ? THIN_MODE_WRITE : s.mode)));
+	thin_json_add(o, "mode", thin_json_string(thin_pool_mode_name(s.mode)));
 	thin_json_add(o, "served", json_object_new_boolean(atomic_load(&t->served)));
 	thin_json_add(o, "block_size", thin_json_number(s.block_size));
 	thin_json_add(o, "transaction_id", thin_json_number(s.metadata.transaction_id));
@@ -61,6 +65,7 @@ static struct json_object *status_json(struct thinbd *t)
 int thin_do_status(struct thin_call *c, struct json_object **ret, struct thin_error *e)
 {
 	char line[THIN_DM_STATUS];
+	struct thin_pool_status s;
 
 	(void)e;
 	if (!thin_arg_flag(c->args, "dm")) {
@@ -70,7 +75,8 @@ int thin_do_status(struct thin_call *c, struct json_object **ret, struct thin_er
 	/* As dm-thin does; where it fails, the line says so. */
 	if (!c->t->read_only && thin_pool_commit(c->t->pool))
 		thin_service_tell(c->t, THINBD_EVENT_NOTE, "status: the commit failed");
-	*ret = thin_json_string(thin_dm_status(c->t->pool, line));
+	pool_status(c->t, &s);
+	*ret = thin_json_string(thin_dm_status(&s, line));
 	return 0;
 }
 

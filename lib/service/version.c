@@ -2,10 +2,13 @@
 /* The small questions of the public header. */
 #include "thinbd.h"
 
-#include "util/errors.h"
+#include "storage/storage.h"
 #include "util/size.h"
 
 #include <errno.h>
+#include <libnbd.h>
+#include <pthread.h>
+#include <stdio.h>
 
 const char *thinbd_version(void)
 {
@@ -28,4 +31,30 @@ int thinbd_parse_size(const char *text, uint64_t *ret_bytes)
 		return -ERANGE;
 	*ret_bytes = bytes;
 	return 0;
+}
+
+bool thinbd_has_io_uring(void)
+{
+	return thin_storage_has_io_uring();
+}
+
+static char libnbd_version[32] = "unknown";
+
+static void ask_libnbd(void)
+{
+	struct nbd_handle *h = nbd_create();
+	const char *version = h ? nbd_get_version(h) : NULL;
+
+	if (version)
+		snprintf(libnbd_version, sizeof(libnbd_version), "%s", version);
+	nbd_close(h);
+}
+
+/* The library says it of a handle only; asked once. */
+const char *thinbd_libnbd_version(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	(void)pthread_once(&once, ask_libnbd);
+	return libnbd_version;
 }

@@ -11,9 +11,9 @@ info() { nbdinfo --json "$(uri "$1")" | jq -r ".exports[0].$2"; }
 
 proves "size, block sizes, and every command with its flags"
 expect size 12345678 "$(info vm1 '"export-size"')"
-expect minimum 1 "$(info vm1 '"block_minimum"' || true)"
-expect preferred 65536 "$(info vm1 '"block_preferred"')"
-expect maximum 33554432 "$(info vm1 '"block_maximum"')"
+expect minimum 1 "$(info vm1 block_size_minimum)"
+expect preferred 65536 "$(info vm1 block_size_preferred)"
+expect maximum 33554432 "$(info vm1 block_size_maximum)"
 for flag in can_flush can_fua can_multi_conn can_trim can_zero can_fast_zero can_cache; do
     expect $flag true "$(info vm1 "$flag")"
 done
@@ -36,10 +36,10 @@ rm -rf "$pool"
 make_pool --block-size 192K
 t create vm1 --size 1M
 start_server "$pool"
-expect preferred 65536 "$(info vm1 '"block_preferred"')"
+expect preferred 65536 "$(info vm1 block_size_preferred)"
 stop_server
 rm -rf "$pool"
 make_pool --block-size 4K
 t create vm1 --size 1M
 start_server "$pool"
-expect preferred 4096 "$(info vm1 '"block_preferred"')"
+expect preferred 4096 "$(info vm1 block_size_preferred)"

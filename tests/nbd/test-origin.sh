@@ -56,12 +56,11 @@ same "$work/base" "$work/out" "the snapshot"
 stop_server
 
 proves "a changed origin is refused, with what was and what is; others are served"
-head -c 100000 /dev/urandom >"$work/base2"
-t create second --origin "$work/base2"
+mkdir "$work/here"
+head -c 100000 /dev/urandom >"$work/here/base"
+t create second --origin "$work/here/base"
 printf x >>"$work/base"
-nbdkit -f -U "$socket" -P "$work/pid" "$plugin" "$pool" 2>"$work/log" &
-server=$!
-until [ -s "$work/pid" ]; do sleep 0.05; done
+start_server "$pool" 2>"$work/log"
 must_fail nbdinfo --size "$(uri same)"
 grep -q "same: .*origin" "$work/log" || fail "no reason: $(cat "$work/log")"
 grep -q "$size" "$work/log" || fail "not what was recorded: $(cat "$work/log")"
@@ -74,8 +73,8 @@ expect size $size "$(nbdinfo --size "$(uri same)")"
 
 proves "an origin that is gone"
 stop_server
-mv "$work/base2" "$work/base3"
+mv "$work/here" "$work/there"
 start_server "$pool"
 must_fail nbdinfo --size "$(uri second)"
-mv "$work/base3" "$work/base2"
+mv "$work/there" "$work/here"
 expect second 100000 "$(nbdinfo --size "$(uri second)")"
