@@ -10,13 +10,13 @@
  * for ever.  Arguments are files and folders.
  */
 
-#define MAX_INPUT (8u << 20)
+#define INPUT_MAX (8u << 20)
 
 static unsigned long nr_files;
 
 static void run_file(const char *path)
 {
-	static uint8_t buf[MAX_INPUT];
+	static uint8_t buf[INPUT_MAX];
 	FILE *f = fopen(path, "re");
 	size_t size;
 

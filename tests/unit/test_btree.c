@@ -102,7 +102,7 @@ static unsigned check_node(struct tree *t, uint64_t block, bool root, uint64_t l
 	if (thin_node_is_leaf(n))
 		assert_int_equal(thin_node_max(n), thin_node_capacity(THIN_VALUE_COUNT));
 	else
-		assert_true(nr >= 1 + root);
+		assert_true(nr >= 1U + root);
 	for (uint32_t i = 0; !thin_node_is_leaf(n) && i < nr; i++) {
 		unsigned d =
 			check_node(t, thin_node_value64(n, i), false, thin_node_key(n, i),
