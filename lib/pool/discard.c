@@ -57,10 +57,10 @@ static int unmap(struct thin_core *core, uint64_t offset, uint64_t len)
 	int r;
 
 	for (;;) {
-		thin_sharded_read(&core->gate);
+		thin_gate_enter(&core->gate);
 		end = covered_end(core, offset + len);
 		r = unmap_steps(core, &begin, end);
-		thin_sharded_read_end(&core->gate);
+		thin_gate_leave(&core->gate);
 		if (r || begin >= end)
 			return r;
 		r = thin_commit_now(core->pool);

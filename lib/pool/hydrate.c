@@ -36,11 +36,11 @@ void thin_volume_drop_origin(struct thin_volume *v)
 	struct thin_core *core = v->core;
 	struct thin_origin *o;
 
-	thin_sharded_write(&core->gate);
+	thin_gate_shut(&core->gate);
 	thin_mutex_lock(&core->pool->volumes_lock);
 	o = atomic_exchange(&core->origin, NULL);
 	thin_mutex_unlock(&core->pool->volumes_lock);
-	thin_sharded_write_end(&core->gate);
+	thin_gate_open(&core->gate);
 	thin_epoch_synchronize();
 	thin_origin_unref(o);
 }

@@ -3,8 +3,8 @@
 
 /* Looking at a pool from outside: at its mappings, and at what is committed. */
 
-int thin_pool_lookup(struct thin_pool *pool, uint32_t device, uint64_t begin, uint64_t end,
-		     struct thin_run *ret_runs, size_t max, size_t *ret_nr)
+int thin_pool_lookup(struct thin_pool *pool, uint32_t device, uint64_t begin,
+		     uint64_t end, struct thin_run *ret_runs, size_t max, size_t *ret_nr)
 {
 	struct thin_core *core;
 	int r = thin_core_pin(pool, device, &core);

@@ -39,7 +39,7 @@ static void init(struct thin_pool *pool, const struct thin_pool_params *params)
 	thin_mutex_init(&pool->flush_data);
 	thin_mutex_init(&pool->grow);
 	thin_reaper_init(&pool->reaper);
-	thin_space_init(&pool->space);
+	thin_space_init(&pool->space, params->no_space_timeout_s * NS_PER_S);
 	thin_worker_init(&pool->committer, "thin-commit", pool, thin_commit_if_dirty,
 			 interval_ns);
 	thin_worker_init(&pool->reaping, "thin-reap", pool, thin_reap_run, 0);

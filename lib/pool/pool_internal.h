@@ -94,6 +94,7 @@ struct thin_space {
 	uint64_t room THIN_GUARDED_BY(lock); /* how often some appeared */
 	unsigned waiters THIN_GUARDED_BY(lock);
 	bool expired THIN_GUARDED_BY(lock); /* somebody waited too long */
+	uint64_t timeout_ns;		    /* 0: for ever */
 };
 
 /* Buffers of one piece each, to build blocks in (buffer.c). */
@@ -203,7 +204,7 @@ struct thin_patience {
 	bool settled;	      /* a commit did not help */
 };
 
-void thin_space_init(struct thin_space *s);
+void thin_space_init(struct thin_space *s, uint64_t timeout_ns);
 void thin_space_fini(struct thin_space *s);
 /* Before each attempt. */
 void thin_space_look(struct thin_pool *pool, struct thin_patience *p);
@@ -252,6 +253,26 @@ void thin_range_lock(struct thin_range_lock *l, struct thin_range *r, uint64_t b
 		     uint64_t end);
 void thin_range_unlock(struct thin_range_lock *l, struct thin_range *r);
 
+/* --- gate.c: what a snapshot shuts -------------------------------------------- */
+
+struct THIN_CAPABILITY("gate") thin_gate {
+	struct {
+		atomic_uint nr;
+	} __attribute__((aligned(128))) inside[THIN_SHARDS];
+	atomic_bool shut;
+	struct thin_mutex lock;
+	struct thin_cond changed;
+};
+
+void thin_gate_init(struct thin_gate *gate);
+void thin_gate_fini(struct thin_gate *gate);
+/* Waits while it is shut.  Left by the thread that entered. */
+void thin_gate_enter(struct thin_gate *gate) THIN_ACQUIRE_SHARED(gate);
+void thin_gate_leave(struct thin_gate *gate) THIN_RELEASE_SHARED(gate);
+/* Nobody else gets in from here on; returns when all have left. */
+void thin_gate_shut(struct thin_gate *gate) THIN_ACQUIRE(gate);
+void thin_gate_open(struct thin_gate *gate) THIN_RELEASE(gate);
+
 /* --- volume.c --------------------------------------------------------------- */
 
 /*
@@ -269,13 +290,13 @@ struct thin_core {
 
 	/*
 	 * Every write, trim and zero is inside while it does I/O.  A snapshot
-	 * takes it alone: then all requests are whole (I8), and nobody holds
-	 * a mapping that he thinks is not shared (I4).
+	 * shuts it: then all requests are whole (I8), and nobody holds a
+	 * mapping that he thinks is not shared (I4).
 	 */
-	struct thin_sharded_lock gate;
+	struct thin_gate gate;
 	_Atomic(struct thin_origin *) origin; /* for the length of an epoch */
 	_Atomic uint64_t size; /* bytes: the largest of the opens'; changes with
-				  the gate held alone */
+				  the gate shut */
 	struct thin_range_lock ranges;
 };
 

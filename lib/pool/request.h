@@ -162,7 +162,8 @@ struct thin_insertion {
 struct thin_work {
 	struct thin_request *req;
 	struct thin_pool *pool;
-	struct thin_gather out; /* to the data storage */
+	struct thin_gather out;		 /* to the data storage */
+	uint64_t unmap_begin, unmap_end; /* blocks */
 	struct thin_reservation res;
 	size_t nr_insertions, nr_buffers;
 	struct thin_insertion insertion[THIN_RUNS]; /* when @out is written */

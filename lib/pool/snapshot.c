@@ -8,7 +8,7 @@
  *
  *  1. The origins are pinned, so that they are neither deleted nor opened
  *     anew past us, and all that can be checked is.
- *  2. Their gates are taken alone: new writes are held, those in flight
+ *  2. Their gates are shut: new writes are held, those in flight
  *     complete.  Nobody holds a mapping of theirs then.
  *  3. All snapshots are made, in one transaction: `closing` keeps the commit
  *     of another thread from ending it half-way.  Where a later one fails
@@ -20,7 +20,7 @@
  *     flush.  After a crash in between there is no snapshot, as if it had
  *     not been asked for; it was not acknowledged.
  *
- * Gates are taken in the order of device ids, so two groups can't wait for
+ * Gates are shut in the order of device ids, so two groups can't wait for
  * each other.
  */
 
@@ -84,7 +84,7 @@ static bool is_there(struct thin_pool *pool, uint32_t device)
 	return !thin_metadata_next_device(pool->m, device, &info) && info.id == device;
 }
 
-/* A group that can't be made is not begun: not even its gates are taken. */
+/* A group that can't be made is not begun: not even its gates are shut. */
 static int check_snaps(const struct group *g)
 {
 	for (size_t i = 0; i < g->nr; i++) {
@@ -129,12 +129,12 @@ static int make_all(struct group *g) THIN_NO_THREAD_SAFETY
 	int r;
 
 	for (size_t i = 0; i < g->nr_origins; i++)
-		thin_sharded_write(&g->origins[i]->gate);
+		thin_gate_shut(&g->origins[i]->gate);
 	thin_mutex_lock(&g->pool->closing);
 	r = make_all_locked(g);
 	thin_mutex_unlock(&g->pool->closing);
 	for (size_t i = g->nr_origins; i-- > 0;)
-		thin_sharded_write_end(&g->origins[i]->gate);
+		thin_gate_open(&g->origins[i]->gate);
 	return r;
 }
 

@@ -27,11 +27,9 @@
  * does not, only growing does.
  */
 
-#define NS_PER_S UINT64_C(1000000000)
-
-void thin_space_init(struct thin_space *s)
+void thin_space_init(struct thin_space *s, uint64_t timeout_ns)
 {
-	*s = (struct thin_space){0};
+	*s = (struct thin_space){.timeout_ns = timeout_ns};
 	thin_mutex_init(&s->lock);
 	thin_cond_init(&s->changed);
 }
@@ -88,11 +86,10 @@ static bool may_wait(struct thin_pool *pool)
 static int wait_for_room(struct thin_pool *pool, struct thin_patience *p)
 {
 	struct thin_space *s = &pool->space;
-	uint64_t timeout_ns = pool->params.no_space_timeout_s * NS_PER_S;
 	int r = 0;
 
-	if (timeout_ns && !p->deadline_ns)
-		p->deadline_ns = thin_now_ns() + timeout_ns;
+	if (s->timeout_ns && !p->deadline_ns)
+		p->deadline_ns = thin_now_ns() + s->timeout_ns;
 	thin_mutex_lock(&s->lock);
 	if (s->room == p->room) {
 		thin_pool_set_mode(pool, THIN_MODE_OUT_OF_DATA);

@@ -29,7 +29,7 @@ static struct thin_core *find(struct thin_pool *pool, uint32_t device)
 	return core;
 }
 
-/* aligned_alloc(): the gate's locks have cache lines of their own. */
+/* aligned_alloc(): the gate's counters have cache lines of their own. */
 static int create(struct thin_pool *pool, uint32_t device, struct thin_core **ret)
 	THIN_REQUIRES(pool->volumes_lock)
 {
@@ -44,7 +44,7 @@ static int create(struct thin_pool *pool, uint32_t device, struct thin_core **re
 		free(core);
 		return r;
 	}
-	thin_sharded_init(&core->gate);
+	thin_gate_init(&core->gate);
 	thin_range_lock_init(&core->ranges);
 	core->next = pool->volumes;
 	pool->volumes = core;
@@ -64,7 +64,7 @@ static void destroy(struct thin_pool *pool, struct thin_core *core)
 	if (core->d)
 		thin_device_close(core->d);
 	thin_range_lock_fini(&core->ranges);
-	thin_sharded_fini(&core->gate);
+	thin_gate_fini(&core->gate);
 	free(core);
 }
 
@@ -139,13 +139,13 @@ int thin_core_claim(struct thin_pool *pool, uint32_t device, struct thin_core **
 
 /* --- opens ------------------------------------------------------------------ */
 
-/* V4.  The gate is held alone, so that no trim is just looking at the end. */
+/* V4.  The gate is shut, so that no trim is just looking at the end. */
 static void grow_core(struct thin_core *core, uint64_t size)
 {
-	thin_sharded_write(&core->gate);
+	thin_gate_shut(&core->gate);
 	if (atomic_load(&core->size) < size)
 		atomic_store(&core->size, size);
-	thin_sharded_write_end(&core->gate);
+	thin_gate_open(&core->gate);
 }
 
 /* The first open says what the origin is. */

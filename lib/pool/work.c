@@ -29,6 +29,7 @@ void thin_work_init(struct thin_work *w, struct thin_request *req)
 	w->pool = req->core->pool;
 	w->nr_insertions = 0;
 	w->nr_buffers = 0;
+	w->unmap_begin = w->unmap_end = 0;
 	thin_gather_writes(&w->out, w->pool->params.data);
 	thin_reservation_init(&w->res, w->pool);
 }
@@ -111,36 +112,48 @@ static int in_place(struct thin_work *w, const struct thin_piece *p)
 			       to - from);
 }
 
-/* In steps; where metadata is scarce, one step and then a commit. */
-static int unmap(struct thin_work *w, const struct thin_piece *p)
+/*
+ * Blocks to be unmapped are put together over the holes between them.  They
+ * go in steps; where metadata is scarce, one step and then a commit.
+ */
+static int unmap_gathered(struct thin_work *w)
 {
-	uint64_t next = p->vblock, end = p->vblock + p->nr;
-	int r;
+	uint64_t end = w->unmap_end;
 
-	for (;;) {
-		r = thin_metadata_remove_range(w->req->core->d, next, end,
-					       THIN_UNMAP_STEP, &next, NULL);
-		if (r || next == end)
+	while (w->unmap_begin < end) {
+		int r = thin_metadata_remove_range(w->req->core->d, w->unmap_begin, end,
+						   THIN_UNMAP_STEP, &w->unmap_begin,
+						   NULL);
+		if (r)
 			return r;
-		if (thin_metadata_scarce(w->pool)) {
+		if (w->unmap_begin < end && thin_metadata_scarce(w->pool)) {
 			w->req->crowded = true;
 			return -EAGAIN;
 		}
 	}
+	return 0;
+}
+
+static void unmap(struct thin_work *w, const struct thin_piece *p)
+{
+	if (w->unmap_begin == w->unmap_end)
+		w->unmap_begin = p->vblock;
+	w->unmap_end = p->vblock + p->nr;
 }
 
 static int do_piece(struct thin_work *w, const struct thin_piece *p)
 {
-	switch (thin_piece_action(w->req, p)) {
-	case THIN_IN_PLACE:
-		return in_place(w, p);
-	case THIN_UNMAP:
-		return unmap(w, p);
-	case THIN_PROVISION:
-		return thin_provision_piece(w, p);
-	default:
+	enum thin_action action = thin_piece_action(w->req, p);
+	int r;
+
+	if (action == THIN_UNMAP)
+		unmap(w, p);
+	if (action == THIN_UNMAP || action == THIN_NOTHING)
 		return 0;
-	}
+	r = unmap_gathered(w);
+	if (r)
+		return r;
+	return action == THIN_IN_PLACE ? in_place(w, p) : thin_provision_piece(w, p);
 }
 
 static int do_run(struct thin_work *w, const struct thin_run *run)
@@ -166,5 +179,7 @@ int thin_work_run(struct thin_work *w, struct thin_cursor *c)
 			break;
 		r = do_run(w, run);
 	}
+	if (!r)
+		r = unmap_gathered(w);
 	return r ? r : finish(w);
 }

@@ -8,7 +8,7 @@
 /*
  * Writes, and the way that all requests go which change what a volume reads.
  *
- *  1. Into the gate, which a snapshot takes alone (I8).
+ *  1. Into the gate, which a snapshot shuts (I8).
  *  2. Where all of it goes in place, it does so: no other lock.  Otherwise
  *     provision.c.
  *  3. Out of the gate.  If it lacked blocks it has done nothing so far:
@@ -80,9 +80,9 @@ int thin_request_do(struct thin_request *req)
 
 	for (;;) {
 		thin_space_look(pool, &patience);
-		thin_sharded_read(&core->gate);
+		thin_gate_enter(&core->gate);
 		r = attempt(req);
-		thin_sharded_read_end(&core->gate);
+		thin_gate_leave(&core->gate);
 		if (r && req->short_of)
 			r = thin_space_wait(pool, &patience, req->short_of);
 		else if (r && req->crowded)

@@ -23,7 +23,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-#include "shelf.h"
+#include "../unit/shelf.h"
 
 #define ROUND_OPS	2000
 #define METADATA_BLOCKS 2048

@@ -20,13 +20,19 @@ struct shelf {
 	struct thin_storage lent;
 	struct thin_storage *memory;
 	struct thin_identity identity; /* size 0: as the memory's */
+	atomic_bool identity_changed;  /* to something else, from now on */
 	atomic_bool frozen;
-	atomic_int fail_read, fail_write, fail_flush, fail_zero; /* errors to give */
-	atomic_ulong reads, writes, zeros, punches, flushes;
+	atomic_int fail_read, fail_write, fail_flush, fail_punch; /* errors to give */
+	atomic_int fail_write_times, fail_flush_times; /* -EIO for the next so many */
+	atomic_int fail_identity, fail_extents, fail_start, fail_resize;
+	atomic_ulong reads, writes, zeros, punches, flushes, starts, closes;
 	atomic_ulong read_bytes, write_bytes;
 	/* Called before a flush; may be NULL. */
 	void (*on_flush)(void *ctx);
 	void *on_flush_ctx;
+	/* Likewise, before a punch. */
+	void (*on_punch)(void *ctx);
+	void *on_punch_ctx;
 	/* Called before a write, no lock held; may be NULL. */
 	void (*on_write)(void *ctx, const struct thin_segment *seg, size_t nr);
 	void *on_write_ctx;
@@ -62,6 +68,8 @@ static inline int shelf_write(struct thin_storage *s, const struct thin_segment 
 		sh->on_write(sh->on_write_ctx, seg, nr);
 	if (sh->fail_write)
 		return sh->fail_write;
+	if (sh->fail_write_times && atomic_fetch_sub(&sh->fail_write_times, 1) > 0)
+		return -EIO;
 	return sh->frozen ? 0 : thin_storage_write(sh->memory, seg, nr);
 }
 
@@ -70,8 +78,8 @@ static inline int shelf_zero(struct thin_storage *s, uint64_t offset, uint64_t l
 	struct shelf *sh = shelf_of(s);
 
 	atomic_fetch_add(&sh->zeros, 1);
-	if (sh->fail_zero)
-		return sh->fail_zero;
+	if (sh->fail_write)
+		return sh->fail_write;
 	return sh->frozen ? 0 : thin_storage_zero(sh->memory, offset, len);
 }
 
@@ -83,6 +91,10 @@ static inline int shelf_punch(struct thin_storage *s, uint64_t offset, uint64_t 
 	int r = 0;
 
 	atomic_fetch_add(&sh->punches, 1);
+	if (sh->on_punch)
+		sh->on_punch(sh->on_punch_ctx);
+	if (sh->fail_punch)
+		return sh->fail_punch;
 	if (!garbage[0])
 		memset(garbage, 0xee, sizeof(garbage));
 	for (uint64_t n = 0; n < len && !r && !sh->frozen; n += sizeof(garbage))
@@ -99,6 +111,8 @@ static inline int shelf_flush(struct thin_storage *s)
 	atomic_fetch_add(&sh->flushes, 1);
 	if (sh->on_flush)
 		sh->on_flush(sh->on_flush_ctx);
+	if (sh->fail_flush_times && atomic_fetch_sub(&sh->fail_flush_times, 1) > 0)
+		return -EIO;
 	return sh->fail_flush;
 }
 
@@ -109,28 +123,43 @@ static inline int shelf_size(struct thin_storage *s, uint64_t *ret)
 
 static inline int shelf_resize(struct thin_storage *s, uint64_t bytes)
 {
+	if (shelf_of(s)->fail_resize)
+		return shelf_of(s)->fail_resize;
 	return thin_storage_resize(shelf_of(s)->memory, bytes);
 }
 
 static inline int shelf_extents(struct thin_storage *s, uint64_t offset, uint64_t len,
 				thin_extent_fn *fn, void *ctx)
 {
-	return thin_storage_extents(shelf_of(s)->memory, offset, len, fn, ctx);
+	struct shelf *sh = shelf_of(s);
+
+	if (sh->fail_extents)
+		return sh->fail_extents;
+	return thin_storage_extents(sh->memory, offset, len, fn, ctx);
 }
 
 static inline int shelf_identity(struct thin_storage *s, struct thin_identity *ret)
 {
 	struct shelf *sh = shelf_of(s);
 
+	if (sh->fail_identity)
+		return sh->fail_identity;
 	if (!sh->identity.size)
 		return thin_storage_identity(sh->memory, ret);
 	*ret = sh->identity;
+	ret->mtime_ns += sh->identity_changed;
 	return 0;
+}
+
+static inline int shelf_start(struct thin_storage *s)
+{
+	atomic_fetch_add(&shelf_of(s)->starts, 1);
+	return shelf_of(s)->fail_start;
 }
 
 static inline void shelf_close(struct thin_storage *s)
 {
-	(void)s;
+	atomic_fetch_add(&shelf_of(s)->closes, 1);
 }
 
 static const struct thin_storage_ops shelf_ops = {
@@ -144,6 +173,7 @@ static const struct thin_storage_ops shelf_ops = {
 	.resize = shelf_resize,
 	.extents = shelf_extents,
 	.identity = shelf_identity,
+	.start = shelf_start,
 	.close = shelf_close,
 };
 

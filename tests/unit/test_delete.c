@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "pool_ground.h"
+
+static int delete_one(struct ground *g, uint32_t device)
+{
+	return thin_pool_delete(g->pool, &device, 1);
+}
+
+static void test_frees(void **state)
+{
+	struct ground *g = ground_new(32);
+	struct thin_volume *v = ground_create(g, 1, 16 * BLOCK, NULL);
+	struct thin_snap_pair pair = {1, 2};
+
+	(void)state;
+	assert_int_equal(put(v, 0, 8 * BLOCK, 1, 0), 0);
+	assert_int_equal(thin_pool_snapshot(g->pool, &pair, 1), 0);
+	assert_int_equal(put(v, 0, 2 * BLOCK, 2, 0), 0);
+	assert_int_equal(ground_used(g), 10);
+	thin_volume_close(v);
+	assert_int_equal(delete_one(g, 1), 0);
+	assert_int_equal(ground_used(g), 8);
+	assert_int_equal(ground_info(g).data_free, 24);
+	assert_int_equal(delete_one(g, 2), 0);
+	assert_int_equal(ground_used(g), 0);
+	ground_crash(g); /* durable */
+	assert_int_equal(delete_one(g, 1), -ENOENT);
+	assert_int_equal(ground_used(g), 0);
+	ground_free(g);
+}
+
+static void test_all_or_none(void **state)
+{
+	struct ground *g = ground_new(8);
+	struct thin_volume *v = ground_create(g, 1, BLOCK, NULL);
+	struct thin_volume *open = ground_create(g, 2, BLOCK, NULL);
+
+	(void)state;
+	assert_int_equal(put(v, 0, BLOCK, 1, 0), 0);
+	thin_volume_close(v);
+	assert_int_equal(thin_pool_delete(g->pool, (uint32_t[]){1, 2}, 2), -EBUSY);
+	assert_int_equal(thin_pool_delete(g->pool, (uint32_t[]){1, 3}, 2), -ENOENT);
+	assert_int_equal(thin_pool_delete(g->pool, (uint32_t[]){1, 1}, 2), -EBUSY);
+	assert_int_equal(thin_pool_delete(g->pool, NULL, 0), 0);
+	v = ground_volume(g, 1, BLOCK, NULL);
+	expect(v, 0, BLOCK, 1);
+	thin_volume_close(v);
+	thin_volume_close(open);
+	assert_int_equal(thin_pool_delete(g->pool, (uint32_t[]){2, 1}, 2), 0);
+	ground_free(g);
+}
+
+/*
+ * A large one goes in steps, with commits in between: others get in, and
+ * find the first blocks free before the last ones are unmapped.
+ */
+#define MANY 90000u
+
+static struct ground *large(uint32_t device, struct shelf **ret_shelf)
+{
+	struct ground *g = ground_make(4096, MANY + 100, 4096);
+	struct thin_origin *o;
+	struct thin_volume *v;
+
+	*ret_shelf = shelf_new(MANY * UINT64_C(4096));
+	assert_non_null(*ret_shelf);
+	assert_int_equal(thin_origin_open(&(*ret_shelf)->lent, "base", NULL, &o, NULL),
+			 0);
+	ground_open(g);
+	v = ground_create(g, device, MANY * UINT64_C(4096), o);
+	assert_int_equal(thin_volume_zero(v, 0, MANY * UINT64_C(4096), 0), 0);
+	assert_int_equal(ground_used(g), MANY);
+	thin_volume_close(v);
+	thin_origin_unref(o);
+	return g;
+}
+
+static void test_steps(void **state)
+{
+	struct shelf *sh;
+	struct ground *g = large(1, &sh);
+	uint64_t commits;
+
+	(void)state;
+	assert_int_equal(thin_pool_commit(g->pool), 0);
+	commits = ground_info(g).commits;
+	assert_int_equal(delete_one(g, 1), 0);
+	assert_true(ground_info(g).commits - commits >= 2);
+	assert_int_equal(ground_used(g), 0);
+	ground_free(g);
+	shelf_free(sh);
+}
+
+struct deletion {
+	struct ground *g;
+	uint32_t device;
+};
+
+static int run_deletion(void *ctx)
+{
+	struct deletion *d = ctx;
+
+	return delete_one(d->g, d->device);
+}
+
+/* While it goes nobody can open it, nor take a snapshot of it. */
+static void test_claimed(void **state)
+{
+	struct ground *g = ground_new(8);
+	struct thin_volume *v = ground_create(g, 1, 4 * BLOCK, NULL);
+	struct thin_volume_params p = {.device = 1, .size = BLOCK};
+	struct thin_snap_pair pair = {1, 2};
+	struct thin_core *core;
+	uint64_t nr;
+
+	(void)state;
+	thin_volume_close(v);
+	assert_int_equal(thin_core_claim(g->pool, 1, &core), 0);
+	assert_int_equal(thin_volume_open(g->pool, &p, &v), -EBUSY);
+	assert_int_equal(thin_pool_snapshot(g->pool, &pair, 1), -EBUSY);
+	assert_int_equal(thin_pool_exclusive(g->pool, 1, &nr), -EBUSY);
+	assert_int_equal(delete_one(g, 1), -EBUSY);
+	thin_core_unpin(core);
+	assert_int_equal(thin_volume_open(g->pool, &p, &v), 0);
+	thin_volume_close(v);
+	ground_free(g);
+}
+
+/* A short pin is waited for. */
+static void test_waits_for_pins(void **state)
+{
+	struct ground *g = ground_new(8);
+	struct deletion d = {g, 1};
+	struct thin_core *core;
+	struct call c;
+
+	(void)state;
+	assert_int_equal(thin_pool_create_thin(g->pool, 1), 0);
+	assert_int_equal(thin_core_pin(g->pool, 1, &core), 0);
+	call_start(&c, run_deletion, &d);
+	usleep(10000);
+	assert_false(c.done);
+	thin_core_unpin(core);
+	assert_int_equal(call_join(&c), 0);
+	ground_free(g);
+}
+
+/* With nothing but the reserve left it works all the same. */
+static void test_scarce_metadata(void **state)
+{
+	struct ground *g = ground_make(4096, 20000, 64);
+	struct thin_volume *v;
+	uint64_t b = 0;
+
+	(void)state;
+	ground_open(g);
+	v = ground_create(g, 1, UINT64_C(20000) * 2 * 4096, NULL);
+	while (!put(v, b * 2 * 4096, 1, 1, 0))
+		b++;
+	thin_volume_close(v);
+	assert_int_equal(ground_info(g).metadata_free, 0);
+	assert_int_equal(delete_one(g, 1), 0);
+	assert_int_equal(ground_used(g), 0);
+	assert_int_equal(ground_mode(g), THIN_MODE_WRITE);
+	ground_free(g);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_frees),
+		cmocka_unit_test(test_all_or_none),
+		cmocka_unit_test(test_steps),
+		cmocka_unit_test(test_claimed),
+		cmocka_unit_test(test_waits_for_pins),
+		cmocka_unit_test(test_scarce_metadata),
+	};
+
+	return cmocka_run_group_tests_name("delete", tests, NULL, NULL);
+}
