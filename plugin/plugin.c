@@ -491,4 +491,7 @@ static struct nbdkit_plugin plugin = {
 	.errno_is_preserved = 1,
 };
 
+/* nbdkit's macro defines it, and says nowhere that it is there. */
+struct nbdkit_plugin *plugin_init(void);
+
 NBDKIT_REGISTER_PLUGIN(plugin)

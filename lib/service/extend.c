@@ -104,10 +104,10 @@ static bool extend(struct thin_extender *x)
 	thin_pool_status(x->t->pool, &s);
 	data.data = data_target(x->t, &s);
 	metadata.metadata = metadata_target(x->t, &s);
-	bool more =
-		do_step(x, &data, &x->no_data) | do_step(x, &metadata, &x->no_metadata);
+	bool more_data = do_step(x, &data, &x->no_data);
+	bool more_metadata = do_step(x, &metadata, &x->no_metadata);
 	thin_mutex_unlock(&x->t->lock);
-	return more;
+	return more_data || more_metadata;
 }
 
 static void *run(void *arg)
