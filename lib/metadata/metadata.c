@@ -185,6 +185,20 @@ static int read_superblock(struct thin_storage *storage, struct thin_disk_superb
 	return 0;
 }
 
+/*
+ * What is read may be the last words of a process that was killed: in the
+ * system's cache, and not on the disk.  There the superblock before it may
+ * still be, and what that one refers to is not ours to overwrite (I1).
+ */
+static int settle_storage(const struct thin_metadata_params *params, struct thin_error *e)
+{
+	int r = params->read_only ? 0 : thin_storage_flush(params->storage);
+
+	return r ? thin_error_set(e, r, "metadata: can not flush it: %s",
+				  thin_strerror(r))
+		 : 0;
+}
+
 static size_t cache_blocks(uint64_t bytes)
 {
 	return (size_t)(thin_max(bytes, THIN_MIN_METADATA_CACHE) / THIN_METADATA_BLOCK);
@@ -223,7 +237,9 @@ int thin_metadata_open(const struct thin_metadata_params *params,
 	struct thin_metadata *m;
 	int r;
 
-	r = read_superblock(params->storage, &sb, e);
+	r = settle_storage(params, e);
+	if (!r)
+		r = read_superblock(params->storage, &sb, e);
 	if (r)
 		return r;
 	m = calloc(1, sizeof(*m));

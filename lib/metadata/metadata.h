@@ -64,7 +64,9 @@ struct thin_metadata_params {
 };
 
 /*
- * Open.  Reads the superblock and the space maps' indexes; not the mappings.
+ * Open.  Makes durable what is there, unless read-only: it may have been
+ * written by a process that was killed before it could.  Reads the superblock
+ * and the space maps' indexes; not the mappings.
  * A superblock with needs_check opens read-only, whatever was asked.
  * Returns 0; -EMEDIUMTYPE; -EILSEQ, -ENOTBLK (@e names the block); -ENOTSUP;
  * -ENOSPC (the storage is smaller than the metadata says it is); -EIO.
