@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Each is made by operations, like everything else. */
 static const struct recipe {
@@ -26,6 +27,15 @@ unsigned bases_nr(void)
 const char *base_name(unsigned i)
 {
 	return recipes[i].name;
+}
+
+unsigned base_find(const char *name)
+{
+	unsigned i = 0;
+
+	while (i < bases_nr() && strcmp(recipes[i].name, name))
+		i++;
+	return i;
 }
 
 static void must(struct world *w, int r)

@@ -11,6 +11,8 @@
 
 unsigned bases_nr(void);
 const char *base_name(unsigned i);
+/* Its number; bases_nr() for a name that there is not. */
+unsigned base_find(const char *name);
 /* Ends the test where it can't be made: then nothing else would work either. */
 void base_make(struct base *b, unsigned i);
 

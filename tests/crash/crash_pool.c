@@ -186,6 +186,61 @@ int crash_sequences(struct session *s)
 	return r;
 }
 
+/* --- kill -9 first, power cut later ----------------------------------------------------
+ */
+
+/*
+ * Killed at each write of each operation, opened again, used, and crashed
+ * everywhere: what the first process wrote is read by the second one, and
+ * yet not durable.
+ * @ret_late: the process lived to the end of it.
+ */
+static int one_kill(struct session *s, const struct base *base, unsigned choice,
+		    uint64_t changes, bool *ret_late)
+{
+	struct run run;
+	int r;
+
+	run_begin(&run, s, base);
+	r = world_open(&run.w, base);
+	if (!r)
+		r = run_op(&run, (struct op){.kind = 'x', .nr = changes});
+	if (!r)
+		r = run_op(&run, op_choice(choice, &run.w.model));
+	if (!r)
+		r = run_op(&run, (struct op){.kind = 'f'});
+	*ret_late = !rec_killed(run.w.rec) && !run.w.deaths;
+	if (!r)
+		r = run_op(&run, (struct op){.kind = 'w', .first = 12, .nr = 16});
+	return end_run(&run, r);
+}
+
+static int kills_from(struct session *s, unsigned from)
+{
+	struct base base;
+	int r = 0;
+
+	base_make(&base, from);
+	for (unsigned choice = 0; choice < OP_KINDS && !r; choice++) {
+		bool late = !session_mine(s);
+
+		for (uint64_t changes = 0; !late && !r; changes++)
+			r = one_kill(s, &base, choice, changes, &late);
+	}
+	base_fini(&base);
+	return r;
+}
+
+int crash_kills(struct session *s)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < bases_nr() && !r; i++)
+		if (!s->opt.state || !strcmp(s->opt.state, base_name(i)))
+			r = kills_from(s, i);
+	return r;
+}
+
 /* --- random ones ----------------------------------------------------------------------
  */
 

@@ -12,7 +12,7 @@
  * crash TEST... [--long] [--seed N] [--part I/N]
  * crash --ops 'OPS' | --file FILE [--state STATE] [--seed N]
  *
- * The tests: metadata, sequences, random, threads.
+ * The tests: metadata, sequences, kills, random.
  */
 
 static const struct {
@@ -21,6 +21,7 @@ static const struct {
 } tests[] = {
 	{"metadata", crash_metadata},
 	{"sequences", crash_sequences},
+	{"kills", crash_kills},
 	{"random", crash_random},
 };
 

@@ -260,6 +260,37 @@ static void deleted(struct model *m, const struct rec_mark *mark)
 		model_settle(m, mark->volume, false);
 }
 
+/* E5. */
+static void restart(struct model *m, uint64_t stamp)
+{
+	m->nr_flushes = 0;
+	for (unsigned i = 0; i < MODEL_VOLUMES; i++) {
+		struct model_volume *v = &m->volume[i];
+
+		for (uint64_t s = 0; s < v->nr_sectors; s++) {
+			for (uint16_t n = 0; n < v->sectors[s].nr; n++) {
+				struct model_update *u = &v->sectors[s].updates[n];
+
+				if (u->covered)
+					continue;
+				u->sure = false;
+				u->answered = u->answered ? u->answered : stamp;
+			}
+		}
+	}
+}
+
+/* A deletion that got half-way has taken some of its blocks. */
+static void found(struct model *m, const struct rec_mark *mark, uint64_t stamp)
+{
+	struct model_volume *v = volume_of(m, mark->volume);
+
+	for (uint64_t s = 0; s < v->nr_sectors && v->exists == MODEL_GOING; s++)
+		append(&v->sectors[s],
+		       (struct model_update){.value = MODEL_BELOW, .answered = stamp});
+	model_settle(m, mark->volume, !mark->result);
+}
+
 void model_apply(struct model *m, const struct rec_mark *mark, uint64_t stamp)
 {
 	switch ((enum model_mark)mark->kind) {
@@ -296,6 +327,12 @@ void model_apply(struct model *m, const struct rec_mark *mark, uint64_t stamp)
 		break;
 	case MARK_RESIZE:
 		set_size(volume_of(m, mark->volume), mark->nr);
+		break;
+	case MARK_RESTART:
+		restart(m, stamp);
+		break;
+	case MARK_FOUND:
+		found(m, mark, stamp);
 		break;
 	case MARK_BEGIN:
 		m->begun = mark->request;

@@ -21,6 +21,10 @@
  *      deletion; in between these and their other ends, perhaps.  While it
  *      is being deleted its blocks may be gone.
  *
+ *  E5  When the pool is opened anew after it was killed, or failed, nobody
+ *      knows which of the updates that were not covered are there; and no
+ *      flush after that covers them.  Which volumes are there is seen.
+ *
  * A model is plain state, and can be copied: the test keeps one for the live
  * pool, and another follows the recorded marks for the crash images.
  */
@@ -42,9 +46,11 @@ enum model_mark {
 	MARK_SNAPPED,
 	MARK_DELETE,
 	MARK_DELETED,
-	MARK_RESIZE, /* the volume has nr sectors from now on */
-	MARK_BEGIN,  /* state number request is being made durable */
-	MARK_DONE,   /* ... and is */
+	MARK_RESIZE,  /* the volume has nr sectors from now on */
+	MARK_RESTART, /* what was not flushed may be gone: E5 */
+	MARK_FOUND,   /* ... and the volume is there (result 0), or not */
+	MARK_BEGIN,   /* state number request is being made durable */
+	MARK_DONE,    /* ... and is */
 };
 
 /* A value that says: what is below (the origin's sectors, or zeros). */

@@ -27,6 +27,7 @@ static const char *takes(char kind)
 		return "vo";
 	case 'g':
 	case 'm':
+	case 'x':
 		return "n";
 	case 'k':
 	case 'h':
@@ -204,8 +205,10 @@ static struct op random_control(struct seeded *rnd, const struct model *now)
 		return (struct op){.kind = 'g', .nr = 1 + seeded_below(rnd, 4)};
 	if (dice < 17)
 		return (struct op){.kind = 'm', .nr = 1 + seeded_below(rnd, 4)};
+	if (dice < 18)
+		return (struct op){.kind = seeded_below(rnd, 2) ? 'h' : 'u'};
 	if (dice < 19)
-		return (struct op){.kind = dice == 17 ? 'h' : 'u'};
+		return (struct op){.kind = 'x', .nr = seeded_below(rnd, 30)};
 	return (struct op){.kind = 'o'};
 }
 

@@ -15,6 +15,8 @@
  *   g N            N data blocks more       m N   metadata blocks more
  *   h, u           hold and let go of a metadata snapshot
  *   o              close the pool and open it again
+ *   x N            kill the process when it has written N times from here; the
+ *                  operation after the one in which that is opens it again
  */
 
 #include "../unit/seeded.h"

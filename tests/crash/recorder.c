@@ -33,6 +33,8 @@ struct recorder {
 	struct thin_mutex lock;
 	unsigned flags;
 	bool stopped;
+	bool killed;
+	uint64_t kill_in; /* changes and flushes until then; 0: never */
 	uint64_t clock;
 	struct entries log, pending;
 	struct rec_listener *listeners;
@@ -44,10 +46,15 @@ static _Thread_local struct rec_owner current_owner;
 
 /* --- memory ------------------------------------------------------------- */
 
+_Thread_local volatile unsigned must_alloc_depth;
+
 void *must_alloc(size_t nr, size_t size)
 {
-	void *p = calloc(nr ? nr : 1, size);
+	void *p;
 
+	must_alloc_depth++;
+	p = calloc(nr ? nr : 1, size);
+	must_alloc_depth--;
 	if (!p)
 		abort();
 	return p;
@@ -55,7 +62,9 @@ void *must_alloc(size_t nr, size_t size)
 
 void *must_grow(void *p, size_t nr, size_t size)
 {
+	must_alloc_depth++;
 	p = reallocarray(p, nr, size);
+	must_alloc_depth--;
 	if (!p)
 		abort();
 	return p;
@@ -86,6 +95,7 @@ static void take_out(struct entries *list, struct rec_entry *e)
 static void free_entry(struct rec_entry *e)
 {
 	free(e->sectors);
+	free(e->actual);
 	free(e);
 }
 
@@ -139,11 +149,25 @@ static struct rec_entry *submit_locked(struct recorder *rec, struct rec_entry en
 	return e;
 }
 
+static void note_actual(struct recorder *rec, struct rec_entry *e)
+{
+	uint64_t begin = rec_first_sector(e) * THIN_SECTOR;
+	uint64_t len = rec_end_sector(e) * THIN_SECTOR - begin, size;
+
+	e->actual = must_alloc(1, len);
+	if (thin_storage_size(rec_under(rec, e->file), &size) ||
+	    thin_storage_read_at(rec_under(rec, e->file), begin, e->actual,
+				 thin_min(len, size - begin)))
+		abort();
+}
+
 static void complete_locked(struct recorder *rec, struct rec_entry *e, int result)
 	THIN_REQUIRES(rec->lock)
 {
 	e->complete = ++rec->clock;
 	e->result = result;
+	if (result && e->sectors)
+		note_actual(rec, e);
 	take_out(&rec->pending, e);
 	for (struct rec_listener *l = rec->listeners; l; l = l->next)
 		l->completed(l, e);
@@ -153,23 +177,33 @@ static void complete_locked(struct recorder *rec, struct rec_entry *e, int resul
 		free_entry(e);
 }
 
-/* NULL where nothing is recorded any more. */
-static struct rec_entry *submit(struct lent *lent, enum rec_op op, uint64_t offset,
-				uint64_t len)
+/* Has the process come to its end before this? */
+static bool dies(struct recorder *rec) THIN_REQUIRES(rec->lock)
+{
+	if (rec->kill_in && !--rec->kill_in)
+		rec->killed = true;
+	return rec->killed;
+}
+
+/*
+ * @ret: NULL where nothing is recorded any more.
+ * False: the process is no more, nothing is to be done.
+ */
+static bool submit(struct lent *lent, enum rec_op op, uint64_t offset, uint64_t len,
+		   struct rec_entry **ret)
 {
 	struct recorder *rec = lent->rec;
-	struct rec_entry *e = NULL;
+	struct rec_entry entry = {
+		.op = op, .file = lent->file, .offset = offset, .len = len};
+	bool alive;
 
+	*ret = NULL;
 	thin_mutex_lock(&rec->lock);
-	if (!rec->stopped)
-		e = submit_locked(rec,
-				  (struct rec_entry){.op = op,
-						     .file = lent->file,
-						     .offset = offset,
-						     .len = len},
-				  NULL);
+	alive = !dies(rec);
+	if (alive && !rec->stopped)
+		*ret = submit_locked(rec, entry, NULL);
 	thin_mutex_unlock(&rec->lock);
-	return e;
+	return alive;
 }
 
 static int complete(struct lent *lent, struct rec_entry *e, int result)
@@ -196,53 +230,68 @@ static int lent_read(struct thin_storage *s, const struct thin_segment *seg, siz
 	return thin_storage_read(to_lent(s)->under, seg, nr);
 }
 
-static int lent_write(struct thin_storage *s, const struct thin_segment *seg, size_t nr)
+/* How many of the segments are still written. */
+static size_t submit_segments(struct lent *lent, const struct thin_segment *seg,
+			      size_t nr, struct rec_entry **e)
 {
-	struct lent *lent = to_lent(s);
 	struct recorder *rec = lent->rec;
-	struct rec_entry **e = must_alloc(nr, sizeof(struct rec_entry *));
-	bool stopped;
-	int r;
+	size_t i;
 
 	thin_mutex_lock(&rec->lock);
-	stopped = rec->stopped;
-	for (size_t i = 0; i < nr && !stopped; i++) {
+	for (i = 0; i < nr && !dies(rec); i++) {
 		struct rec_entry entry = {.op = REC_WRITE,
 					  .file = lent->file,
 					  .offset = seg[i].offset,
 					  .len = seg[i].len};
-		e[i] = submit_locked(rec, entry, seg[i].buf);
+		if (!rec->stopped)
+			e[i] = submit_locked(rec, entry, seg[i].buf);
 	}
 	thin_mutex_unlock(&rec->lock);
+	return i;
+}
+
+static int lent_write(struct thin_storage *s, const struct thin_segment *seg, size_t nr)
+{
+	struct lent *lent = to_lent(s);
+	struct rec_entry **e = must_alloc(nr, sizeof(struct rec_entry *));
+	int r;
+
+	nr = submit_segments(lent, seg, nr, e);
 	r = thin_storage_write(lent->under, seg, nr);
-	thin_mutex_lock(&rec->lock);
-	for (size_t i = 0; i < nr && !stopped; i++)
-		complete_locked(rec, e[i], r);
-	thin_mutex_unlock(&rec->lock);
+	for (size_t i = 0; i < nr; i++)
+		(void)complete(lent, e[i], r);
 	free(e);
 	return r;
 }
 
 static int lent_zero(struct thin_storage *s, uint64_t offset, uint64_t len)
 {
-	struct rec_entry *e = submit(to_lent(s), REC_ZERO, offset, len);
+	struct lent *lent = to_lent(s);
+	struct rec_entry *e;
 
-	return complete(to_lent(s), e, thin_storage_zero(to_lent(s)->under, offset, len));
+	if (!submit(lent, REC_ZERO, offset, len, &e))
+		return 0;
+	return complete(lent, e, thin_storage_zero(lent->under, offset, len));
 }
 
 static int lent_punch(struct thin_storage *s, uint64_t offset, uint64_t len)
 {
-	struct rec_entry *e = submit(to_lent(s), REC_PUNCH, offset, len);
+	struct lent *lent = to_lent(s);
+	struct rec_entry *e;
 
-	return complete(to_lent(s), e,
-			thin_storage_punch(to_lent(s)->under, offset, len));
+	if (!submit(lent, REC_PUNCH, offset, len, &e))
+		return 0;
+	return complete(lent, e, thin_storage_punch(lent->under, offset, len));
 }
 
 static int lent_flush(struct thin_storage *s)
 {
-	struct rec_entry *e = submit(to_lent(s), REC_FLUSH, 0, 0);
+	struct lent *lent = to_lent(s);
+	struct rec_entry *e;
 
-	return complete(to_lent(s), e, thin_storage_flush(to_lent(s)->under));
+	if (!submit(lent, REC_FLUSH, 0, 0, &e))
+		return 0;
+	return complete(lent, e, thin_storage_flush(lent->under));
 }
 
 static int lent_size(struct thin_storage *s, uint64_t *ret_bytes)
@@ -252,9 +301,12 @@ static int lent_size(struct thin_storage *s, uint64_t *ret_bytes)
 
 static int lent_resize(struct thin_storage *s, uint64_t bytes)
 {
-	struct rec_entry *e = submit(to_lent(s), REC_RESIZE, 0, bytes);
+	struct lent *lent = to_lent(s);
+	struct rec_entry *e;
 
-	return complete(to_lent(s), e, thin_storage_resize(to_lent(s)->under, bytes));
+	if (!submit(lent, REC_RESIZE, 0, bytes, &e))
+		return 0;
+	return complete(lent, e, thin_storage_resize(lent->under, bytes));
 }
 
 static int lent_extents(struct thin_storage *s, uint64_t offset, uint64_t len,
@@ -355,15 +407,43 @@ void rec_stop(struct recorder *rec)
 	thin_mutex_unlock(&rec->lock);
 }
 
+void rec_kill(struct recorder *rec, uint64_t nr)
+{
+	thin_mutex_lock(&rec->lock);
+	rec->kill_in = nr + 1;
+	thin_mutex_unlock(&rec->lock);
+}
+
+bool rec_killed(struct recorder *rec)
+{
+	bool killed;
+
+	thin_mutex_lock(&rec->lock);
+	killed = rec->killed;
+	thin_mutex_unlock(&rec->lock);
+	return killed;
+}
+
+void rec_revive(struct recorder *rec)
+{
+	thin_mutex_lock(&rec->lock);
+	rec->killed = false;
+	rec->kill_in = 0;
+	thin_mutex_unlock(&rec->lock);
+}
+
 uint64_t rec_mark(struct recorder *rec, const struct rec_mark *mark)
 {
 	struct rec_entry *e;
-	uint64_t stamp;
+	uint64_t stamp = 0;
 
 	thin_mutex_lock(&rec->lock);
-	e = submit_locked(rec, (struct rec_entry){.op = REC_MARK, .mark = *mark}, NULL);
-	stamp = e->submit;
-	complete_locked(rec, e, 0);
+	if (!rec->killed) {
+		e = submit_locked(rec, (struct rec_entry){.op = REC_MARK, .mark = *mark},
+				  NULL);
+		stamp = e->submit;
+		complete_locked(rec, e, 0);
+	}
 	thin_mutex_unlock(&rec->lock);
 	return stamp;
 }

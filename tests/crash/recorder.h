@@ -68,6 +68,7 @@ struct rec_entry {
 	 * which it begins to the end of the one in which it ends.
 	 */
 	uint8_t *sectors;
+	uint8_t *actual; /* where it failed: what they did hold after it */
 	const void *buf; /* of a WRITE, while its listeners hear of the submission */
 	struct rec_owner owner;
 	struct rec_mark mark;
@@ -106,10 +107,19 @@ void rec_listen(struct recorder *rec, struct rec_listener *l);
 /* Forget the log; all that was written up to now counts as durable. */
 void rec_restart(struct recorder *rec);
 
+/*
+ * Kill the process, but not the machine, when @nr more changes and flushes have
+ * been submitted: what comes after them is neither recorded nor done, though it is
+ * said to be.  rec_revive() is the start of a new process.
+ */
+void rec_kill(struct recorder *rec, uint64_t nr);
+bool rec_killed(struct recorder *rec);
+void rec_revive(struct recorder *rec);
+
 /* From here on nothing is recorded: for closing a pool that has "crashed". */
 void rec_stop(struct recorder *rec);
 
-/* Set a mark; returns its stamp. */
+/* Set a mark; returns its stamp.  0: it has been killed, there is no mark. */
 uint64_t rec_mark(struct recorder *rec, const struct rec_mark *mark);
 
 /* Whose I/O this thread does from now on; NULL: nobody's. */
@@ -139,7 +149,11 @@ static inline bool rec_changes(const struct rec_entry *e)
 /* "metadata write 4096+4096" and the like, in a static buffer. */
 const char *rec_describe(const struct rec_entry *e);
 
-/* calloc() and realloc() that end the test where there is no memory. */
+/*
+ * calloc() and realloc() that end the test where there is no memory.  Who
+ * makes allocations fail looks at must_alloc_depth, which is not 0 then.
+ */
+extern _Thread_local volatile unsigned must_alloc_depth;
 void *must_alloc(size_t nr, size_t size);
 void *must_grow(void *p, size_t nr, size_t size);
 

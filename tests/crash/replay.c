@@ -147,6 +147,33 @@ static void flushed(struct replay *rp, const struct rec_entry *flush)
 	rp->nr_changes = kept;
 }
 
+/*
+ * The pool was opened again after something failed, and has read what there
+ * is: it is not open any more what a write that failed has done.
+ */
+static void looked_at(struct replay *rp)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < rp->nr_changes; i++) {
+		struct replay_change *c = &rp->changes[i];
+		uint64_t first = rec_first_sector(c->e), end = rec_end_sector(c->e);
+
+		if (!c->completed || !c->e->result) {
+			rp->changes[kept++] = *c;
+			continue;
+		}
+		for (uint64_t s = first; c->e->actual && s < end; s++) {
+			const uint8_t *p = c->e->actual + (s - first) * THIN_SECTOR;
+
+			set_sector(rp, c->e->file, s, p, replay_hash_sector(p));
+		}
+		free(c->hash);
+	}
+	rp->version++;
+	rp->nr_changes = kept;
+}
+
 const struct rec_entry *replay_next(const struct replay *rp, bool *ret_completes)
 {
 	const struct replay_event *ev = &rp->events[rp->now + 1];
@@ -164,14 +191,17 @@ void replay_step(struct replay *rp)
 
 	if (!e)
 		return;
-	if (e->op == REC_MARK && !ev->completes)
+	if (e->op == REC_MARK && !ev->completes) {
 		model_apply(&rp->model, &e->mark, e->submit);
-	else if (e->op == REC_FLUSH && ev->completes)
+		if (e->mark.kind == MARK_RESTART)
+			looked_at(rp);
+	} else if (e->op == REC_FLUSH && ev->completes) {
 		flushed(rp, e);
-	else if (rec_changes(e) && ev->completes)
+	} else if (rec_changes(e) && ev->completes) {
 		completed(rp, e);
-	else if (rec_changes(e))
+	} else if (rec_changes(e)) {
 		submitted(rp, e);
+	}
 }
 
 /* --- the whole ------------------------------------------------------------------ */

@@ -50,6 +50,7 @@ void session_images(struct session *s, struct images *im, image_fn *fn, void *ct
 
 int crash_metadata(struct session *s);
 int crash_sequences(struct session *s);
+int crash_kills(struct session *s);
 int crash_random(struct session *s);
 int crash_threads(struct session *s);
 int crash_service(struct session *s);

@@ -100,7 +100,7 @@ static bool touches(const struct undurable_write *w, uint64_t first, uint64_t en
 bool undurable_touches(const struct undurable *u, uint64_t first, uint64_t end)
 {
 	for (size_t i = 0; i < u->nr; i++)
-		if (touches(&u->writes[i], first, end))
+		if (touches(&u->writes[i], first, end) && !u->writes[i].failed)
 			return true;
 	return false;
 }
@@ -118,7 +118,7 @@ bool undurable_completed(const struct undurable *u, uint64_t first, uint64_t end
 {
 	for (size_t i = 0; i < u->nr; i++)
 		if (touches(&u->writes[i], first, end) && u->writes[i].complete &&
-		    u->writes[i].complete < stamp)
+		    !u->writes[i].failed && u->writes[i].complete < stamp)
 			return true;
 	return false;
 }

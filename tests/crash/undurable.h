@@ -32,7 +32,7 @@ void undurable_flush(struct undurable *u, uint64_t stamp,
 		     void (*fn)(void *ctx, const struct undurable_write *w), void *ctx);
 void undurable_fini(struct undurable *u);
 
-/* Is there any that touches sectors [@first, @end)? */
+/* Is there any, that has not failed, which touches sectors [@first, @end)? */
 bool undurable_touches(const struct undurable *u, uint64_t first, uint64_t end);
 /* ... that has not completed? */
 bool undurable_under_way(const struct undurable *u, uint64_t first, uint64_t end);

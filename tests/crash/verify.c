@@ -92,10 +92,14 @@ int verify_volume(struct thin_volume *v, uint32_t volume, const struct model *mo
 struct thin_origin *verify_origin(struct thin_storage *storage)
 {
 	struct thin_origin *origin;
+	int r;
 
 	if (!storage)
 		return NULL;
-	if (thin_origin_open(storage, "origin", NULL, &origin, NULL))
+	must_alloc_depth++;
+	r = thin_origin_open(storage, "origin", NULL, &origin, NULL);
+	must_alloc_depth--;
+	if (r)
 		abort();
 	return origin;
 }
@@ -164,21 +168,34 @@ static int check_volumes(struct verify *vf, struct thin_pool *pool,
 
 /* --- the pool ---------------------------------------------------------------------- */
 
+static int check_sound(struct verify *vf, struct thin_pool *pool,
+		       struct thin_storage *metadata, uint64_t nr_data_blocks,
+		       const struct model *model, struct model *found_model)
+{
+	char why[400];
+
+	if (verify_audit(metadata, nr_data_blocks, why, sizeof(why)))
+		return say(vf->failure, sizeof(vf->failure), "audit: %s", why);
+	return check_volumes(vf, pool, model, found_model);
+}
+
 static int check_open(struct verify *vf, struct thin_pool *pool,
 		      struct thin_storage *metadata, const struct model *model,
 		      struct model *found_model)
 {
 	struct thin_pool_status st;
-	char why[400];
 
 	thin_pool_status(pool, &st);
+	if (vf->may_need_check && st.mode == THIN_MODE_READ_ONLY &&
+	    st.metadata.needs_check)
+		return check_sound(vf, pool, metadata, st.metadata.nr_data_blocks, model,
+				   found_model);
 	if (st.mode != THIN_MODE_WRITE || st.metadata.needs_check)
 		return say(vf->failure, sizeof(vf->failure), "the pool is %s%s",
 			   thin_pool_mode_name(st.mode),
 			   st.metadata.needs_check ? " and needs a check" : "");
-	if (verify_audit(metadata, st.metadata.nr_data_blocks, why, sizeof(why)))
-		return say(vf->failure, sizeof(vf->failure), "audit: %s", why);
-	return check_volumes(vf, pool, model, found_model);
+	return check_sound(vf, pool, metadata, st.metadata.nr_data_blocks, model,
+			   found_model);
 }
 
 int verify_pool(struct verify *vf, struct thin_storage *metadata,

@@ -37,7 +37,9 @@ struct verify {
 	int (*go_on)(void *ctx, const struct image *img, const struct model *found);
 	void *ctx;
 	unsigned go_on_every;
-	char failure[512]; /* what was wrong, and with which image */
+	bool may_need_check; /* something failed: then the pool may say so, and is
+				read-only */
+	char failure[512];   /* what was wrong, and with which image */
 };
 
 /* An image_fn; @ctx is the struct verify.  -EINVAL and its @failure. */

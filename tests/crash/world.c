@@ -104,7 +104,7 @@ static int close_pool(struct world *w)
 	for (uint32_t i = 0; i < MODEL_VOLUMES; i++)
 		close_volume(w, i);
 	r = thin_pool_close(thin_steal(w->pool));
-	return r && !w->faults ? fail(w, "close: %s", thin_strerror(r)) : 0;
+	return r && !w->faults ? fail(w, "close: %s", thin_strerror(r)) : r;
 }
 
 void world_prepare(struct world *w, const struct base *base)
@@ -156,13 +156,14 @@ static uint64_t mark(struct world *w, struct rec_mark m)
 {
 	uint64_t stamp = rec_mark(w->rec, &m);
 
-	model_apply(&w->model, &m, stamp);
+	if (stamp) /* else nobody has heard it */
+		model_apply(&w->model, &m, stamp);
 	return stamp;
 }
 
 static int check_result(struct world *w, const struct op *op, int r)
 {
-	if (!r || r == -ENOSPC || w->faults)
+	if (!r || r == -ENOSPC || w->faults || rec_killed(w->rec))
 		return 0;
 	return fail(w, "%s: %s", op_describe(op), thin_strerror(r));
 }
@@ -267,6 +268,8 @@ static void forget(struct world *w, const struct op *op)
 
 static void tell_monitor(struct world *w, const struct op *op, int r)
 {
+	if (rec_killed(w->rec))
+		return;
 	if (r || strchr("tTzZ", op->kind))
 		forget(w, op);
 	else if (op->kind == 'W')
@@ -309,7 +312,7 @@ static int do_flush(struct world *w, const struct op *op)
 	m.kind = MARK_FLUSHED;
 	m.result = thin_volume_flush(v);
 	mark(w, m);
-	if (!m.result)
+	if (!m.result && !rec_killed(w->rec))
 		monitor_flushed(w->mon, op->volume, issued, 0, UINT64_MAX);
 	return check_result(w, op, m.result);
 }
@@ -423,11 +426,61 @@ static int do_hold(struct world *w, const struct op *op)
 	return check_result(w, op, r);
 }
 
+/* Which volumes are there now, whatever was under way. */
+static void find_volumes(struct world *w)
+{
+	struct thin_device_info info;
+
+	for (uint32_t i = 0; i < MODEL_VOLUMES && w->pool; i++) {
+		struct rec_mark m = {.kind = MARK_FOUND, .volume = i};
+
+		if (w->model.volume[i].exists == MODEL_NO)
+			continue;
+		m.result = thin_pool_next_device(w->pool, i, &info);
+		if (!m.result && info.id != i)
+			m.result = -ENOENT;
+		if (!m.result || m.result == -ENOENT)
+			mark(w, m);
+	}
+}
+
+/* A new process, after the old one was killed or its pool has failed. */
+static int restart(struct world *w)
+{
+	int r;
+
+	mark(w, (struct rec_mark){.kind = MARK_RESTART});
+	for (uint32_t i = 0; i < MODEL_VOLUMES; i++)
+		monitor_forget(w->mon, i, 0, UINT64_MAX);
+	r = open_pool(w);
+	find_volumes(w);
+	return w->faults ? 0 : r;
+}
+
+static int bury(struct world *w)
+{
+	bool faults = w->faults;
+
+	w->faults = true;
+	(void)close_pool(w); /* it is dead: nobody hears what it says */
+	w->faults = faults;
+	rec_revive(w->rec);
+	w->deaths++;
+	return restart(w);
+}
+
 static int do_reopen(struct world *w)
 {
 	int r = close_pool(w);
 
-	return r ? r : open_pool(w);
+	if (rec_killed(w->rec))
+		return 0;
+	if (r) {
+		monitor_restart(w->mon);
+		return restart(w);
+	}
+	r = open_pool(w);
+	return w->faults ? 0 : r;
 }
 
 /* --- all of them
@@ -456,11 +509,31 @@ static int do_it(struct world *w, const struct op *op)
 		return do_hold(w, op);
 	case 'o':
 		return do_reopen(w);
+	case 'x':
+		rec_kill(w->rec, op->nr);
+		return 0;
 	case 0:
 		return 0;
 	default:
 		return do_update(w, op);
 	}
+}
+
+/*
+ * Where something failed reads may fail, too, and the pool may have gone back
+ * to its last commit; but what is read must be the volume's own.
+ */
+static int check_tolerantly(struct world *w, struct thin_volume *v, uint32_t i)
+{
+	uint8_t unused[THIN_SECTOR];
+	char why[300];
+
+	if (thin_volume_read(v, unused, 0, sizeof(unused)))
+		return 0;
+	if (!verify_volume(v, i, &w->model, model_may, NULL, why, sizeof(why)) ||
+	    strstr(why, "can not be read"))
+		return 0;
+	return fail(w, "%s", why);
 }
 
 static int check_volume(struct world *w, uint32_t i)
@@ -470,6 +543,8 @@ static int check_volume(struct world *w, uint32_t i)
 
 	if (!v)
 		return w->failure[0] ? -EINVAL : 0;
+	if (w->faults)
+		return check_tolerantly(w, v, i);
 	if (verify_volume(v, i, &w->model, model_now, NULL, why, sizeof(why)))
 		return fail(w, "%s", why);
 	return 0;
@@ -487,8 +562,12 @@ int world_check(struct world *w)
 
 int world_do(struct world *w, const struct op *op)
 {
-	int r = w->pool ? do_it(w, op) : 0;
+	int r = rec_killed(w->rec) ? bury(w) : 0;
 
+	if (!r && w->pool)
+		r = do_it(w, op);
+	if (rec_killed(w->rec))
+		return 0;
 	if (!r && w->failure[0])
 		r = -EINVAL;
 	if (!r && monitor_verdict(w->mon)[0])
