@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "audit/tree.h"
 
+#include "audit/tree_rules.h"
 #include "format/space_map_layout.h"
 #include "util/checked.h"
 
@@ -32,17 +33,6 @@ static const struct {
 	[TREE_METADATA_OVERFLOW] = {THIN_VALUE_COUNT, THIN_AUDIT_MBLOCK_COUNTS, false},
 };
 
-/* One visit of a node whose block could be read. */
-struct visit {
-	struct walk *w;
-	const struct place *p;
-	struct memo *m;
-	const struct thin_disk_node *n;
-	bool fresh;
-	bool ascends;
-	bool uneven; /* its children do not go together, and that was told */
-};
-
 /* --- findings ---------------------------------------------------------- */
 
 /* Keys of the index tree number bitmaps; people want blocks. */
@@ -68,16 +58,6 @@ struct thin_finding audit_tree_finding(const struct walk *w, enum thin_audit_kin
 	if (w->tree == TREE_DATA_INDEX)
 		keys_to_blocks(&f);
 	return f;
-}
-
-static void report(struct walk *w, const struct place *p, enum thin_audit_kind kind,
-		   uint64_t found, uint64_t expected)
-{
-	struct thin_finding f = audit_tree_finding(w, kind, p->block, p->first, p->last);
-
-	f.found = found;
-	f.expected = expected;
-	audit_report(w->a, &f);
 }
 
 static void lost_something(struct walk *w)
@@ -217,115 +197,6 @@ static const struct thin_disk_node *get_node(struct walk *w, const struct place 
 	return NULL;
 }
 
-/* --- rules of a node ---------------------------------------------------- */
-
-static void remember(struct visit *v)
-{
-	const struct thin_disk_node *n = v->n;
-	uint32_t nr = thin_node_nr(n), max = thin_node_max(n);
-	struct memo *m = v->m;
-
-	m->nr_entries = (uint16_t)nr;
-	if (nr) {
-		m->flags |= MEMO_KEYS;
-		m->first = thin_node_key(n, 0);
-		m->last = thin_node_key(n, nr - 1);
-	}
-	if (nr < thin_node_min(max))
-		m->flags |= MEMO_UNDERFULL;
-	if (thin_node_is_leaf(n)) {
-		m->nr = nr;
-		m->leaf_max = (uint16_t)max;
-	} else {
-		m->inner_max = (uint16_t)max;
-	}
-	if (!audit_node_slack_zero(n))
-		audit_note_slack(v->w->a, v->p->block);
-}
-
-static void check_node(struct visit *v)
-{
-	uint32_t max = thin_node_max(v->n);
-	uint32_t usual = thin_node_capacity(thin_node_value_size(v->n));
-
-	if (!audit_node_capacity_ok(max))
-		report(v->w, v->p, THIN_AUDIT_MAX_ENTRIES_NOT_3, max, 0);
-	else if (max != usual && v->fresh)
-		report(v->w, v->p, THIN_AUDIT_MAX_ENTRIES_UNUSUAL, max, usual);
-	if (!v->ascends)
-		report(v->w, v->p, THIN_AUDIT_KEY_ORDER, 0, 0);
-	if (!v->p->depth && !v->m->nr_entries && !thin_node_is_leaf(v->n))
-		report(v->w, v->p, THIN_AUDIT_EMPTY_NODE, 0, 0);
-}
-
-/* The rules that a node keeps for its parent.  @last: its highest key. */
-static void check_in_parent(struct walk *w, const struct place *p, const struct memo *m,
-			    uint64_t last)
-{
-	if (!p->depth || m->flags & MEMO_UNREADABLE)
-		return;
-	if (!m->nr_entries)
-		report(w, p, THIN_AUDIT_EMPTY_NODE, 0, 0);
-	else if (m->flags & MEMO_UNDERFULL)
-		report(w, p, THIN_AUDIT_UNDERFULL_NODE, m->nr_entries,
-		       thin_node_min(m->inner_max ? m->inner_max : m->leaf_max));
-	if (!(m->flags & MEMO_KEYS))
-		return;
-	if (m->first < p->first)
-		report(w, p, THIN_AUDIT_PARENT_KEY_HIGH, m->first, p->first);
-	if (last > p->last)
-		report(w, p, THIN_AUDIT_CHILD_KEY_HIGH, last, p->last);
-}
-
-/* Of children that do not go together the first two are told. */
-static void report_once(struct visit *v, enum thin_audit_kind kind, uint64_t found,
-			uint64_t expected)
-{
-	if (!v->uneven)
-		report(v->w, v->p, kind, found, expected);
-	v->uneven = true;
-}
-
-/* What a child says of its siblings: equal heights, equal capacities. */
-static void compare(struct visit *v, const struct memo *child)
-{
-	struct memo *m = v->m;
-
-	/* An internal node without children has no height. */
-	if (child->flags & MEMO_UNREADABLE || (child->inner_max && !child->height))
-		return;
-	if (!m->height)
-		m->height = (uint8_t)(child->height + 1);
-	else if (m->height != child->height + 1)
-		report_once(v, THIN_AUDIT_UNEQUAL_DEPTH, child->height, m->height - 1u);
-	if (!m->leaf_max)
-		m->leaf_max = child->leaf_max;
-	else if (child->leaf_max && child->leaf_max != m->leaf_max)
-		report_once(v, THIN_AUDIT_MAX_ENTRIES_SIBLINGS, child->leaf_max,
-			    m->leaf_max);
-	if (child->inner_max && child->inner_max != m->inner_max)
-		report_once(v, THIN_AUDIT_MAX_ENTRIES_SIBLINGS, child->inner_max,
-			    m->inner_max);
-}
-
-/* Take over what is known of a child; NULL is one that can not be entered. */
-static void adopt(struct visit *v, const struct memo *child)
-{
-	struct memo *m = v->m;
-
-	if (!child) {
-		m->flags |= MEMO_INCOMPLETE;
-		return;
-	}
-	m->flags |= child->flags & MEMO_INCOMPLETE;
-	if (!thin_add_ok(m->nr, child->nr, &m->nr))
-		m->nr = UINT64_MAX;
-	if (child->flags & MEMO_KEYS)
-		m->last = thin_max(m->last, child->last);
-	m->max_time = (uint32_t)thin_max(m->max_time, child->max_time);
-	compare(v, child);
-}
-
 /* --- the walk ----------------------------------------------------------- */
 
 /* Where child @i of a node hangs.  Without order keys tell nothing. */
@@ -366,7 +237,7 @@ static void descend(struct visit *v)
 		for (uint32_t i = 0; i < count && !audit_stopped(a); i++) {
 			const struct memo *child = audit_tree_visit(v->w, &places[i]);
 			if (v->fresh)
-				adopt(v, child);
+				audit_adopt(v, child);
 		}
 	}
 }
@@ -377,9 +248,9 @@ static void enter_node(struct visit *v)
 
 	v->ascends = audit_node_ascends(v->n);
 	if (v->fresh)
-		remember(v);
-	check_node(v);
-	check_in_parent(v->w, v->p, v->m, nr ? thin_node_key(v->n, nr - 1) : 0);
+		audit_remember_node(v);
+	audit_check_node(v);
+	audit_check_in_parent(v->w, v->p, v->m, nr ? thin_node_key(v->n, nr - 1) : 0);
 	if (thin_node_is_leaf(v->n))
 		v->w->leaf(v->w, v->p->block, v->n, v->fresh);
 	else
@@ -435,7 +306,7 @@ const struct memo *audit_tree_visit(struct walk *w, const struct place *p)
 	enum admission admission = admit(w, p, &why);
 
 	if (admission == REFUSED) {
-		report(w, p, why.kind, why.found, why.expected);
+		audit_report_node(w, p, why.kind, why.found, why.expected);
 		lost_something(w);
 		return NULL;
 	}
@@ -445,9 +316,9 @@ const struct memo *audit_tree_visit(struct walk *w, const struct place *p)
 	} else if (admission == AGAIN) {
 		enter_again(w, p, m);
 	} else {
-		check_in_parent(w, p, m, m->last);
+		audit_check_in_parent(w, p, m, m->last);
 		if (concerns(w, m))
-			report(w, p, THIN_AUDIT_WORK_LIMIT, 0, 0);
+			audit_report_node(w, p, THIN_AUDIT_WORK_LIMIT, 0, 0);
 	}
 	if (w->tree == TREE_DEVICE && !w->held)
 		m->claim = (uint32_t)thin_min(m->claim, w->snapshotted);

@@ -1,174 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "audit/audit.h"
 
-#include "audit/batch.h"
-#include "audit/node.h"
-#include "audit/state.h"
+#include "audit/walk_tree.h"
 #include "format/device_details.h"
 #include "format/superblock.h"
-#include "util/checked.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
-
-/*
- * The walk in order, which stops at the first damage.
- *
- * A node's keys must lie between those that its parent leaves to it, so no
- * node can be met twice in a tree, and the walk of a tree ends after as many
- * nodes as the metadata has blocks, whatever is in them.
- */
-
-struct walker {
-	struct thin_storage *storage;
-	const struct thin_walk_fns *fns;
-	void *ctx;
-	struct thin_error *e;
-	uint64_t nr_blocks;
-	uint64_t nr_data; /* mappings end here */
-	struct batch level[THIN_MAX_TREE_DEPTH];
-};
-
-/* A node to go to, and the keys its parent leaves to it. */
-struct target {
-	uint64_t block;
-	uint64_t first;
-	uint64_t last;
-};
-
-typedef int leaf_fn(void *ctx, const struct thin_disk_node *n);
-
-/* One tree: what its leaves hold, and who wants them. */
-struct tree {
-	struct walker *w;
-	const char *name;
-	uint32_t value_size;
-	leaf_fn *leaf;
-	void *ctx;
-};
-
-static int damaged(struct walker *w, const char *tree, uint64_t block,
-		   const char *problem)
-{
-	return thin_error_set(w->e, -EILSEQ, "metadata block %" PRIu64 " (%s): %s", block,
-			      tree, problem);
-}
-
-/* --- trees -------------------------------------------------------------- */
-
-static int check_node(const struct tree *t, const struct target *to, bool root,
-		      const struct thin_disk_node *n)
-{
-	struct thin_finding why;
-	uint32_t nr = thin_node_nr(n);
-
-	if (audit_node_fault(n, t->value_size, &why))
-		return damaged(t->w, t->name, to->block, "no node of this tree");
-	if (!nr && !(root && thin_node_is_leaf(n)))
-		return damaged(t->w, t->name, to->block, "an empty node");
-	if (!audit_node_ascends(n))
-		return damaged(t->w, t->name, to->block, "keys do not ascend");
-	if (nr &&
-	    (thin_node_key(n, 0) < to->first || thin_node_key(n, nr - 1) > to->last))
-		return damaged(t->w, t->name, to->block, "keys that belong elsewhere");
-	return 0;
-}
-
-static int get_node(const struct tree *t, const struct target *to, unsigned depth,
-		    const struct thin_disk_node **ret)
-{
-	int status = 0, r;
-	const void *data = audit_batch_get(&t->w->level[depth], to->block, &status);
-
-	if (!data)
-		return damaged(t->w, t->name, to->block, "there is no such block");
-	r = status ? status : thin_block_verify(THIN_NODE, data, to->block);
-	if (r)
-		return thin_error_set(t->w->e, r, "metadata block %" PRIu64 " (%s): %s",
-				      to->block, t->name, thin_strerror(r));
-	r = check_node(t, to, depth == 0, data);
-	if (r)
-		return r;
-	*ret = data;
-	return 0;
-}
-
-static int load(struct walker *w, const struct target *to, size_t nr, unsigned depth)
-{
-	struct batch *b = &w->level[depth];
-
-	if (!b->cap) {
-		int r = audit_batch_init(b, GROUP, w->nr_blocks);
-		if (r)
-			return r;
-	}
-	audit_batch_clear(b);
-	for (size_t i = 0; i < nr; i++)
-		if (to[i].block < w->nr_blocks)
-			audit_batch_add(b, to[i].block);
-	audit_batch_load(b, w->storage);
-	return 0;
-}
-
-static struct target child_of(const struct thin_disk_node *n, uint32_t i, uint64_t last)
-{
-	return (struct target){
-		.block = thin_node_value64(n, i),
-		.first = thin_node_key(n, i),
-		.last = i + 1 < thin_node_nr(n) ? thin_node_key(n, i + 1) - 1 : last,
-	};
-}
-
-static int walk_node(const struct tree *t, const struct target *to, unsigned depth);
-
-static int walk_children(const struct tree *t, const struct thin_disk_node *n,
-			 uint64_t last, unsigned depth)
-{
-	uint32_t nr = thin_node_nr(n);
-	struct target children[GROUP];
-
-	for (uint32_t begin = 0; begin < nr; begin += GROUP) {
-		uint32_t count = nr - begin < GROUP ? nr - begin : GROUP;
-		int r;
-
-		for (uint32_t i = 0; i < count; i++)
-			children[i] = child_of(n, begin + i, last);
-		r = load(t->w, children, count, depth);
-		for (uint32_t i = 0; !r && i < count; i++)
-			r = walk_node(t, &children[i], depth);
-		if (r)
-			return r;
-	}
-	return 0;
-}
-
-/* The level @depth has been loaded. */
-static int walk_node(const struct tree *t, const struct target *to, unsigned depth)
-{
-	const struct thin_disk_node *n = NULL;
-	int r;
-
-	r = get_node(t, to, depth, &n);
-	if (r)
-		return r;
-	if (thin_node_is_leaf(n))
-		return t->leaf(t->ctx, n);
-	if (depth + 1 >= THIN_MAX_TREE_DEPTH)
-		return damaged(t->w, t->name, to->block, "the tree is too deep");
-	return walk_children(t, n, to->last, depth + 1);
-}
-
-static int walk_tree(const struct tree *t, uint64_t root)
-{
-	struct target to = {.block = root, .first = 0, .last = UINT64_MAX};
-	int r;
-
-	r = load(t->w, &to, 1, 0);
-	if (r)
-		return r;
-	return walk_node(t, &to, 0);
-}
 
 /* --- devices ------------------------------------------------------------ */
 
@@ -258,15 +97,15 @@ static int top_leaf(void *ctx, const struct thin_disk_node *n)
 
 static int list_devices(struct device_list *l, const struct thin_disk_superblock *sb)
 {
-	struct tree details = {l->w, "details of devices", THIN_VALUE_DETAILS,
-			       details_leaf, l};
-	struct tree top = {l->w, "devices", THIN_VALUE_BLOCK, top_leaf, l};
+	struct walk_tree details = {l->w, "details of devices", THIN_VALUE_DETAILS,
+				    details_leaf, l};
+	struct walk_tree top = {l->w, "devices", THIN_VALUE_BLOCK, top_leaf, l};
 	int r;
 
-	r = walk_tree(&details, le64_get(sb->device_details_root));
+	r = audit_walk_tree(&details, le64_get(sb->device_details_root));
 	if (r)
 		return r;
-	r = walk_tree(&top, le64_get(sb->data_mapping_root));
+	r = audit_walk_tree(&top, le64_get(sb->data_mapping_root));
 	if (r)
 		return r;
 	if (l->next < l->nr)
@@ -286,10 +125,7 @@ struct runs {
 
 static int flush_run(struct runs *runs)
 {
-	struct thin_walk_run run = runs->run;
-
-	runs->run.length = 0;
-	return run.length ? runs->w->fns->run(runs->w->ctx, &run) : 0;
+	return runs->run.length ? runs->w->fns->run(runs->w->ctx, &runs->run) : 0;
 }
 
 static bool goes_on(const struct thin_walk_run *run, uint64_t vblock,
@@ -311,8 +147,9 @@ static int mapping_leaf(void *ctx, const struct thin_disk_node *n)
 		int r;
 
 		if (m.data_block >= runs->w->nr_data)
-			return damaged(runs->w, "mappings", le64_get(n->blocknr),
-				       "a mapping past the end of the data");
+			return audit_walk_damaged(runs->w, "mappings",
+						  le64_get(n->blocknr),
+						  "a mapping past the end of the data");
 		if (goes_on(&runs->run, vblock, &m)) {
 			runs->run.length++;
 			continue;
@@ -328,13 +165,14 @@ static int mapping_leaf(void *ctx, const struct thin_disk_node *n)
 static int walk_device(struct walker *w, const struct walk_device *d)
 {
 	struct runs runs = {.w = w};
-	struct tree mappings = {w, "mappings", THIN_VALUE_BLOCK, mapping_leaf, &runs};
+	struct walk_tree mappings = {w, "mappings", THIN_VALUE_BLOCK, mapping_leaf,
+				     &runs};
 	int r = 0;
 
 	if (w->fns->device)
 		r = w->fns->device(w->ctx, &d->facts);
 	if (!r && w->fns->run)
-		r = walk_tree(&mappings, d->root);
+		r = audit_walk_tree(&mappings, d->root);
 	if (!r)
 		r = flush_run(&runs);
 	if (!r && w->fns->device_end)

@@ -43,6 +43,7 @@ struct image {
 	uint64_t next;	    /* to be allocated */
 	uint32_t *refs;	    /* of metadata blocks */
 	uint32_t *reads;    /* likewise */
+	unsigned segments;  /* of all reads */
 	uint64_t fail_read; /* of this block, with -EIO */
 	uint64_t nr_data;
 	uint32_t *data_refs;
@@ -70,6 +71,7 @@ static inline int image_read(struct thin_storage *s, const struct thin_segment *
 {
 	struct image *img = (struct image *)s;
 
+	img->segments += (unsigned)nr;
 	for (size_t i = 0; i < nr; i++) {
 		uint64_t first = seg[i].offset / THIN_METADATA_BLOCK;
 		uint64_t end = first + seg[i].len / THIN_METADATA_BLOCK;
@@ -275,6 +277,7 @@ static inline void image_write_devices(struct image *img)
 		const struct image_device *d = &img->devices[i];
 		struct thin_disk_details details = {
 			.mapped_blocks = le64_of(d->mapped),
+			.transaction_id = le64_of(7), /* the pool's, too */
 			.creation_time = le32_of(d->creation),
 			.snapshotted_time = le32_of(d->snapshotted),
 		};
@@ -513,6 +516,13 @@ static inline void image_expect_text(const struct image *img, const char *text)
 	}
 	image_print_findings(img);
 	fail_msg("\"%s\" was not said", text);
+}
+
+/* The details of device @device, in a leaf with devices 1, 2, 3... */
+static inline struct thin_disk_details *image_details(struct image *img, uint64_t leaf,
+						      unsigned device)
+{
+	return thin_node_value_mut(image_node(img, leaf), device - 1);
 }
 
 /* --- pools -------------------------------------------------------------- */

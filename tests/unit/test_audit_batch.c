@@ -62,6 +62,27 @@ static void test_any_order(void **state)
 	image_fini(&img);
 }
 
+/* Neighbours are read in one piece, in whatever order they were asked for. */
+static void test_neighbours(void **state)
+{
+	struct image img;
+	struct batch b;
+
+	(void)state;
+	make(&img);
+	assert_int_equal(audit_batch_init(&b, 8, BLOCKS), 0);
+	audit_batch_add(&b, 6);
+	audit_batch_add(&b, 4);
+	audit_batch_add(&b, 5);
+	audit_batch_add(&b, 5);
+	audit_batch_add(&b, 9);
+	audit_batch_add(&b, 11);
+	audit_batch_load(&b, &img.storage);
+	assert_int_equal(img.segments, 3);
+	audit_batch_fini(&b);
+	image_fini(&img);
+}
+
 /* One that can not be read, and one past the end, do not hurt the others. */
 static void test_failures(void **state)
 {
@@ -94,6 +115,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_any_order),
+		cmocka_unit_test(test_neighbours),
 		cmocka_unit_test(test_failures),
 	};
 

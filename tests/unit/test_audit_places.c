@@ -5,6 +5,7 @@
  * neighbours.  And the sentences that people read.
  */
 #include "audit_image.h"
+#include "seeded.h"
 
 static void flip(struct image *img, uint64_t block)
 {
@@ -66,6 +67,39 @@ static void test_leaf_of_many_devices(void **state)
 	expect(&img, "device 3: blocks from 200 on", leaf, "the checksum is wrong");
 	expect(&img, "metadata snapshot: device 1: blocks from 200 on", leaf,
 	       "the checksum is wrong");
+	image_fini(&img);
+}
+
+/* What a node says of itself, and what it should. */
+static void test_numbers(void **state)
+{
+	struct image img;
+	struct thin_disk_node *n;
+	uint64_t leaf;
+
+	(void)state;
+	image_pool(&img, false);
+	leaf = image_pool_leaf(&img, 2, 0);
+	n = image_node(&img, leaf);
+	n->nr_entries = le32_of(253);
+	image_seal(&img, THIN_NODE, leaf);
+	image_audit(&img);
+	expect(&img, "device 2: blocks 0..99", leaf,
+	       "a node has more entries than room for them: is 253, the limit is 252");
+	n->value_size = le32_of(16);
+	image_seal(&img, THIN_NODE, leaf);
+	image_audit(&img);
+	expect(&img, "device 2: blocks 0..99", leaf,
+	       "a node of another tree: its value size: is 16, should be 8");
+	thin_block_seal(THIN_NODE, n, 5000);
+	image_audit(&img);
+	assert_int_equal(img.findings[0].found, 5000);
+	assert_int_equal(img.findings[0].expected, leaf);
+	img.nr_there = 4;
+	image_audit(&img);
+	image_expect_text(&img,
+			  "the metadata device ends before its last block: its blocks: "
+			  "is 4, should be 64");
 	image_fini(&img);
 }
 
@@ -276,6 +310,81 @@ static void test_double_at_the_last_key(void **state)
 	image_fini(&img);
 }
 
+/*
+ * Any tangle: devices with leaves of their own and of others, which map few
+ * data blocks over and over, at the same keys and at others.
+ */
+#define TANGLE_LEAVES 12
+#define TANGLE_KEYS   40
+#define TANGLE_DATA   2000
+
+static bool device_has_double(const unsigned *leaves, uint64_t data[][TANGLE_KEYS])
+{
+	static bool seen[TANGLE_DATA];
+	bool twice = false;
+
+	memset(seen, 0, sizeof(seen));
+	for (unsigned i = 0; i < 2; i++) {
+		for (unsigned j = 0; j < TANGLE_KEYS; j++) {
+			twice |= seen[data[leaves[i]][j]];
+			seen[data[leaves[i]][j]] = true;
+		}
+	}
+	return twice;
+}
+
+static void tangle(struct seeded *s)
+{
+	/* Leaves of even number have the keys below 100, the others those above. */
+	uint64_t data[TANGLE_LEAVES][TANGLE_KEYS], leaf[TANGLE_LEAVES];
+	unsigned mine[IMAGE_DEVICES][2];
+	unsigned spread = 1 + (unsigned)seeded_below(s, 30);
+	bool told[IMAGE_DEVICES] = {false};
+	struct image img;
+
+	image_init(&img, 64, TANGLE_DATA);
+	img.capacity = 120;
+	img.time = 1;
+	for (unsigned i = 0; i < TANGLE_LEAVES; i++) {
+		leaf[i] = image_new_node(&img, THIN_NODE_LEAF, THIN_VALUE_BLOCK);
+		for (unsigned j = 0; j < TANGLE_KEYS; j++) {
+			uint64_t key = 100 * (i % 2) + j;
+
+			data[i][j] = seeded_below(s, 40)
+					     ? key * 7 + seeded_below(s, spread)
+					     : seeded_below(s, TANGLE_DATA);
+			image_map(&img, leaf[i], key, data[i][j], 0);
+		}
+	}
+	for (unsigned d = 0; d < IMAGE_DEVICES; d++) {
+		uint64_t children[2];
+
+		for (unsigned i = 0; i < 2; i++) {
+			mine[d][i] = 2 * (unsigned)seeded_below(s, TANGLE_LEAVES / 2) + i;
+			children[i] = leaf[mine[d][i]];
+		}
+		image_device(&img, d, image_internal(&img, children, 2), 2 * TANGLE_KEYS,
+			     0, 1);
+	}
+	image_commit(&img);
+	image_audit(&img);
+	for (unsigned i = 0; i < img.nr_findings; i++)
+		if (img.findings[i].kind == THIN_AUDIT_DOUBLE_MAPPING)
+			told[img.findings[i].device] = true;
+	for (unsigned d = 0; d < IMAGE_DEVICES; d++)
+		assert_int_equal(told[d], device_has_double(mine[d], data));
+	image_fini(&img);
+}
+
+static void test_tangles(void **state)
+{
+	struct seeded s = seeded_start(__func__);
+
+	(void)state;
+	for (unsigned i = 0; i < 300; i++)
+		tangle(&s);
+}
+
 /* --- sharing ------------------------------------------------------------ */
 
 /* Different leaves, the same data: only the counts know. */
@@ -395,6 +504,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_leaf_of_one_device),
 		cmocka_unit_test(test_leaf_of_many_devices),
+		cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_root),
 		cmocka_unit_test(test_other_trees),
 		cmocka_unit_test(test_bitmaps),
@@ -405,6 +515,7 @@ int main(void)
 		cmocka_unit_test(test_same_data_in_two_devices),
 		cmocka_unit_test(test_double_in_held),
 		cmocka_unit_test(test_double_at_the_last_key),
+		cmocka_unit_test(test_tangles),
 		cmocka_unit_test(test_shared_data_not_flagged),
 		cmocka_unit_test(test_shared_leaf_not_flagged),
 		cmocka_unit_test(test_names),

@@ -243,6 +243,11 @@ static void test_structure(void **state)
 	expect_damage(&img, "keys that belong elsewhere");
 
 	image_pool(&img, false);
+	image_node(&img, image_pool_leaf(&img, 1, 0))->keys[99] = le64_of(100);
+	image_seal(&img, THIN_NODE, image_pool_leaf(&img, 1, 0));
+	expect_damage(&img, "keys that belong elsewhere");
+
+	image_pool(&img, false);
 	n = image_node(&img, image_root(&img, 1));
 	n->keys[1] = n->keys[0];
 	image_seal(&img, THIN_NODE, image_root(&img, 1));
