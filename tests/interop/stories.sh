@@ -39,7 +39,7 @@ stamp() {
 # make_origin FILE BYTES: some file to put volumes over; no two are alike.
 make_origin() {
     local name=${1##*/}
-    seq -f "$name line %12.0f" $(($2 / 25)) >"$1"
+    seq -f "$name line %12.0f" $(($2 / 18)) >"$1" # 18 bytes a line at least
     truncate -s "$2" "$1"
 }
 
