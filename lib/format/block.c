@@ -6,13 +6,13 @@
 #include <errno.h>
 
 static const struct {
-	uint32_t xor;
+	uint32_t xor ;
 	const char *name;
 } kinds[THIN_BLOCK_KINDS] = {
-	[THIN_SUPERBLOCK] = { 160774, "superblock" },
-	[THIN_NODE] = { 121107, "btree node" },
-	[THIN_BITMAP] = { 240779, "space map bitmap" },
-	[THIN_INDEX] = { 160478, "space map index" },
+	[THIN_SUPERBLOCK] = {160774, "superblock"},
+	[THIN_NODE] = {121107, "btree node"},
+	[THIN_BITMAP] = {240779, "space map bitmap"},
+	[THIN_INDEX] = {160478, "space map index"},
 };
 
 const char *thin_block_kind_name(enum thin_block_kind kind)
@@ -24,7 +24,7 @@ static uint32_t checksum(enum thin_block_kind kind, const void *block)
 {
 	const uint8_t *bytes = block;
 
-	return thin_crc32c(bytes + 4, THIN_METADATA_BLOCK - 4) ^ kinds[kind].xor;
+	return thin_crc32c(bytes + 4, THIN_METADATA_BLOCK - 4) ^ kinds[kind].xor ;
 }
 
 void thin_block_seal(enum thin_block_kind kind, void *block, uint64_t blocknr)

@@ -130,7 +130,7 @@ struct thin_packed_mapping {
 
 static inline struct thin_packed_mapping thin_mapping_unpack(uint64_t v)
 {
-	return (struct thin_packed_mapping){ v >> 24, (uint32_t)(v & THIN_MAX_TIME) };
+	return (struct thin_packed_mapping){v >> 24, (uint32_t)(v & THIN_MAX_TIME)};
 }
 
 static inline uint64_t thin_mapping_pack(uint64_t data_block, uint32_t time)

@@ -18,7 +18,8 @@ static uint64_t used_bits(const struct thin_disk_bitmap *b, uint32_t byte)
 	return (v | v >> 1) & EVEN_BITS;
 }
 
-uint32_t thin_bitmap_find_free(const struct thin_disk_bitmap *b, uint32_t begin, uint32_t end)
+uint32_t thin_bitmap_find_free(const struct thin_disk_bitmap *b, uint32_t begin,
+			       uint32_t end)
 {
 	uint32_t i = begin;
 

@@ -66,7 +66,8 @@ static inline void thin_bitmap_set(struct thin_disk_bitmap *b, uint32_t i, uint3
  * The first entry of @b in [@begin, @end) whose count is 0, or @end.
  * Cost: O(n), eight bytes a step over full stretches.
  */
-uint32_t thin_bitmap_find_free(const struct thin_disk_bitmap *b, uint32_t begin, uint32_t end);
+uint32_t thin_bitmap_find_free(const struct thin_disk_bitmap *b, uint32_t begin,
+			       uint32_t end);
 
 /* How many of the first @nr entries of @b have count 0. */
 uint32_t thin_bitmap_count_free(const struct thin_disk_bitmap *b, uint32_t nr);
@@ -74,7 +75,8 @@ uint32_t thin_bitmap_count_free(const struct thin_disk_bitmap *b, uint32_t nr);
 /* How many bitmaps @nr_blocks need, and how many entries the @i-th uses. */
 static inline uint64_t thin_nr_bitmaps(uint64_t nr_blocks)
 {
-	return nr_blocks / THIN_COUNTS_PER_BITMAP + (nr_blocks % THIN_COUNTS_PER_BITMAP != 0);
+	return nr_blocks / THIN_COUNTS_PER_BITMAP +
+	       (nr_blocks % THIN_COUNTS_PER_BITMAP != 0);
 }
 
 static inline uint32_t thin_bitmap_entries(uint64_t nr_blocks, uint64_t i)

@@ -8,12 +8,13 @@
 
 static int bad(struct thin_error *e, const char *field, uint64_t found)
 {
-	return thin_error_set(e, -EILSEQ, "metadata superblock: %s is %" PRIu64, field, found);
+	return thin_error_set(e, -EILSEQ, "metadata superblock: %s is %" PRIu64, field,
+			      found);
 }
 
 static int check_space_map(const struct thin_disk_space_map *sm, uint64_t max_blocks,
-			   uint64_t nr_metadata, const char *nr_name, const char *root_name,
-			   struct thin_error *e)
+			   uint64_t nr_metadata, const char *nr_name,
+			   const char *root_name, struct thin_error *e)
 {
 	uint64_t nr = le64_get(sm->nr_blocks);
 	uint64_t bitmap = le64_get(sm->bitmap_root);
@@ -28,16 +29,17 @@ static int check_space_map(const struct thin_disk_space_map *sm, uint64_t max_bl
 	return 0;
 }
 
-static int check_maps_and_roots(const struct thin_disk_superblock *sb, struct thin_error *e)
+static int check_maps_and_roots(const struct thin_disk_superblock *sb,
+				struct thin_error *e)
 {
 	uint64_t nr_metadata = le64_get(sb->metadata_space_map.nr_blocks);
 	uint64_t mapping = le64_get(sb->data_mapping_root);
 	uint64_t details = le64_get(sb->device_details_root);
 	int r;
 
-	r = check_space_map(&sb->metadata_space_map, THIN_MAX_METADATA_BLOCKS, nr_metadata,
-			    "number of metadata blocks", "a root of the metadata space map",
-			    e);
+	r = check_space_map(&sb->metadata_space_map, THIN_MAX_METADATA_BLOCKS,
+			    nr_metadata, "number of metadata blocks",
+			    "a root of the metadata space map", e);
 	if (r)
 		return r;
 	r = check_space_map(&sb->data_space_map, THIN_MAX_DATA_BLOCKS, nr_metadata,
@@ -60,12 +62,14 @@ static int check_features(const struct thin_disk_superblock *sb, struct thin_err
 	uint32_t compat_ro = le32_get(sb->compat_ro_flags);
 
 	if (version != 1 && version != THIN_VERSION)
-		return thin_error_set(e, -ENOTSUP, "metadata superblock: version %u, not 1 or 2",
+		return thin_error_set(e, -ENOTSUP,
+				      "metadata superblock: version %u, not 1 or 2",
 				      version);
 	if (incompat || compat_ro)
-		return thin_error_set(e, -ENOTSUP,
-				      "metadata superblock: unknown feature flags %#x, %#x",
-				      incompat, compat_ro);
+		return thin_error_set(
+			e, -ENOTSUP,
+			"metadata superblock: unknown feature flags %#x, %#x", incompat,
+			compat_ro);
 	return 0;
 }
 
@@ -86,9 +90,10 @@ int thin_superblock_check(const void *block, uint64_t blocknr, struct thin_error
 	int r;
 
 	if (le64_get(sb->magic) != THIN_MAGIC)
-		return thin_error_set(e, -EMEDIUMTYPE,
-				      "metadata superblock: no dm-thin magic (found %#" PRIx64 ")",
-				      le64_get(sb->magic));
+		return thin_error_set(
+			e, -EMEDIUMTYPE,
+			"metadata superblock: no dm-thin magic (found %#" PRIx64 ")",
+			le64_get(sb->magic));
 	r = thin_block_verify(THIN_SUPERBLOCK, block, blocknr);
 	if (r)
 		return thin_error_set(e, r, "metadata superblock: %s", thin_strerror(r));

@@ -52,7 +52,8 @@ struct thin_disk_superblock {
 
 _Static_assert(sizeof(struct thin_disk_superblock) == 364, "on-disk size");
 _Static_assert(sizeof(struct thin_disk_superblock) <= THIN_SECTOR, "one sector");
-_Static_assert(offsetof(struct thin_disk_superblock, data_space_map) == 64, "on-disk offset");
+_Static_assert(offsetof(struct thin_disk_superblock, data_space_map) == 64,
+	       "on-disk offset");
 _Static_assert(offsetof(struct thin_disk_superblock, data_block_size) == 336,
 	       "on-disk offset");
 

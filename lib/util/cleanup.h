@@ -11,12 +11,12 @@
 #include <unistd.h>
 
 /* Defines fnp(), which calls fn() on the variable that goes out of scope. */
-#define THIN_DEFINE_CLEANUP(type, fn)                                                   \
-	static inline void fn##p(type *p)                                               \
-	{                                                                               \
-		if (*p)                                                                 \
-			fn(*p);                                                         \
-	}                                                                               \
+#define THIN_DEFINE_CLEANUP(type, fn)                                                    \
+	static inline void fn##p(type *p)                                                \
+	{                                                                                \
+		if (*p)                                                                  \
+			fn(*p);                                                          \
+	}                                                                                \
 	_Static_assert(1, "wants a semicolon")
 
 #define _cleanup_(fn) __attribute__((cleanup(fn)))
@@ -36,11 +36,11 @@ static inline void thin_closep(int *fd)
 #define _cleanup_close _cleanup_(thin_closep)
 
 /* Hand over what a cleanup variable owns. */
-#define thin_steal(p)                                                                   \
-	({                                                                              \
-		__auto_type _stolen = (p);                                              \
-		(p) = NULL;                                                             \
-		_stolen;                                                                \
+#define thin_steal(p)                                                                    \
+	({                                                                               \
+		__auto_type _stolen = (p);                                               \
+		(p) = NULL;                                                              \
+		_stolen;                                                                 \
 	})
 
 #endif

@@ -30,12 +30,12 @@ static inline uint64_t le64_get(struct le64 v)
 
 static inline struct le32 le32_of(uint32_t v)
 {
-	return (struct le32){ htole32(v) };
+	return (struct le32){htole32(v)};
 }
 
 static inline struct le64 le64_of(uint64_t v)
 {
-	return (struct le64){ htole64(v) };
+	return (struct le64){htole64(v)};
 }
 
 #endif

@@ -32,7 +32,7 @@ struct thin_epoch_scope {
 static inline struct thin_epoch_scope thin_epoch_scope_enter(void)
 {
 	thin_epoch_enter();
-	return (struct thin_epoch_scope){ 0 };
+	return (struct thin_epoch_scope){0};
 }
 
 static inline void thin_epoch_scope_exit(struct thin_epoch_scope *s)
@@ -41,8 +41,9 @@ static inline void thin_epoch_scope_exit(struct thin_epoch_scope *s)
 	thin_epoch_exit();
 }
 
-#define THIN_EPOCH_SCOPE                                                                \
-	__attribute__((cleanup(thin_epoch_scope_exit), unused))                         \
-	struct thin_epoch_scope epoch_scope_ = thin_epoch_scope_enter()
+#define THIN_EPOCH_SCOPE                                                                 \
+	__attribute__((cleanup(thin_epoch_scope_exit),                                   \
+		       unused)) struct thin_epoch_scope epoch_scope_ =                   \
+		thin_epoch_scope_enter()
 
 #endif

@@ -11,11 +11,11 @@
  * was never initialised, unlocked by a stranger): our bugs, so asserted.
  * CHECK keeps the call itself also where asserts are compiled out.
  */
-#define CHECK(call)                                                                     \
-	do {                                                                            \
-		int r_ = (call);                                                        \
-		assert(r_ == 0);                                                        \
-		(void)r_;                                                               \
+#define CHECK(call)                                                                      \
+	do {                                                                             \
+		int r_ = (call);                                                         \
+		assert(r_ == 0);                                                         \
+		(void)r_;                                                                \
 	} while (0)
 
 void thin_mutex_init(struct thin_mutex *m)
