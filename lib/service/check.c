@@ -31,35 +31,76 @@ static int device_exists(void *ctx, uint32_t device, bool *ret)
 	return 0;
 }
 
+/* The devices of the metadata, in ascending order. */
+struct devices {
+	uint64_t *at;
+	size_t nr, room;
+};
+
+static int note_device(void *ctx, const struct thin_walk_device *device)
+{
+	struct devices *d = ctx;
+
+	if (d->nr == d->room) {
+		size_t room = 2 * d->room + 64;
+		uint64_t *grown = realloc(d->at, room * sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		d->at = grown;
+		d->room = room;
+	}
+	d->at[d->nr++] = device->id;
+	return 0;
+}
+
+static bool has_device(const struct devices *d, uint64_t id)
+{
+	size_t from = 0, to = d->nr;
+
+	while (from < to) {
+		size_t middle = (from + to) / 2;
+		if (d->at[middle] < id)
+			from = middle + 1;
+		else
+			to = middle;
+	}
+	return from < d->nr && d->at[from] == id;
+}
+
+static void check_volume(struct thin_verdict *v, const struct thin_volume_conf *conf,
+			 const struct devices *devices)
+{
+	if (conf->problem)
+		thin_verdict_add(v, conf->name, "%s", conf->problem);
+	else if (devices && !has_device(devices, conf->device))
+		thin_verdict_add(v, conf->name,
+				 "volume %s: its device %u is not in the metadata",
+				 conf->name, conf->device);
+}
+
+/* Where the devices can not be read, the audit has told so. */
 static int check_volumes(struct thin_verdict *v, struct thin_storage *metadata)
 {
+	struct thin_walk_params params = {.device = THIN_AUDIT_NO_DEVICE};
+	struct thin_walk_fns fns = {.device = note_device};
 	_cleanup_volume_list struct thin_volume_list list = {0};
+	struct devices devices = {0};
+	bool known = !thin_audit_walk(metadata, &params, &fns, &devices, NULL);
 	int r = thin_registry_list(v->registry, &list);
 
-	for (size_t i = 0; i < list.nr && !r; i++) {
-		const struct thin_volume_conf *conf = list.at[i];
-		bool there = true;
-		if (conf->problem)
-			thin_verdict_add(v, conf->name, "%s", conf->problem);
-		else
-			r = device_exists(metadata, conf->device, &there);
-		if (!there)
-			thin_verdict_add(
-				v, conf->name,
-				"volume %s: its device %u is not in the metadata",
-				conf->name, conf->device);
-	}
+	for (size_t i = 0; i < list.nr && !r; i++)
+		check_volume(v, list.at[i], known ? &devices : NULL);
+	free(devices.at);
 	return r;
 }
 
-/* What can not be told for damage has been told by the audit. */
 static int judge(struct thin_verdict *v, struct thin_storage *metadata,
 		 uint64_t nr_data_blocks, const struct thinbd_observer *observer,
 		 struct thin_error *e)
 {
 	int r = thin_verdict_audit(v, metadata, nr_data_blocks, observer, e);
 
-	if (!r && v->registry && v->complete)
+	if (!r && v->registry)
 		r = check_volumes(v, metadata);
 	return r;
 }

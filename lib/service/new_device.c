@@ -56,19 +56,18 @@ static bool is_regular(const struct thin_new_device *d)
  * A file that has data anywhere is used.  A device is, where its first
  * blocks are not zeros: what has none of those nobody would recognise.
  */
-static int check_unused(struct thin_new_device *d, struct thin_error *e)
+static int check_unused(struct thin_new_device *d, bool force, struct thin_error *e)
 {
-	bool used = false;
 	uint64_t bytes;
 	int r = thin_storage_size(d->storage, &bytes);
 
 	if (!r && bytes)
-		r = thin_storage_extents(d->storage, 0, bytes, found_data, &used);
+		r = thin_storage_extents(d->storage, 0, bytes, found_data, &d->used);
 	if (r > 0)
 		r = 0;
-	if (!r && used && !is_regular(d))
-		r = look_at_head(d->storage, bytes, &used);
-	if (!r && used)
+	if (!r && d->used && !is_regular(d))
+		r = look_at_head(d->storage, bytes, &d->used);
+	if (!r && d->used && !force)
 		r = thin_error_set(
 			e, -EEXIST,
 			"%s: there is something on it; --force to overwrite it", d->path);
@@ -100,15 +99,15 @@ int thin_new_device_open(const char *dir, const char *where, bool force, uint64_
 	int r = thin_pool_conf_locate(dir, where, &ret->path);
 	if (!r)
 		r = open_or_make(ret, e);
-	if (!r && !ret->made && !force)
-		r = check_unused(ret, e);
+	if (!r && !ret->made)
+		r = check_unused(ret, force, e);
 	return r;
 }
 
 /* What was in a file that was forced on us is not to be seen again. */
 static int empty_file(struct thin_new_device *d)
 {
-	return d->made || !is_regular(d) ? 0 : thin_storage_resize(d->storage, 0);
+	return d->used && is_regular(d) ? thin_storage_resize(d->storage, 0) : 0;
 }
 
 int thin_new_device_size(struct thin_new_device *d, struct thin_error *e)

@@ -11,6 +11,7 @@ struct thin_new_device {
 	char *path;
 	uint64_t bytes;
 	bool made; /* the file was not there before */
+	bool used; /* it holds something, which was forced on us */
 };
 
 /*

@@ -150,7 +150,6 @@ int thin_verdict_audit(struct thin_verdict *v, struct thin_storage *metadata,
 
 	if (r)
 		return r;
-	v->complete = summary.complete;
 	v->blocks_read = summary.blocks_read;
 	return 0;
 }

@@ -16,7 +16,6 @@ struct thin_verdict {
 	uint64_t errors;      /* findings that are damage, leaks among them */
 	uint64_t leaks;	      /* blocks */
 	bool needs_check;     /* the flag is set */
-	bool complete;	      /* every tree could be read to its end */
 	uint64_t blocks_read; /* of the metadata */
 };
 
