@@ -198,9 +198,9 @@ struct thin_audit_summary {
  * trees a second time where data blocks are shared.  Trouble below shared
  * nodes is told for each device as long as that takes few reads; after that
  * a WORK_LIMIT finding names the rest of the device.
- * Memory: some 44 bytes for each metadata block in use, 1.2 for each data
- * block in use (rounded up to whole bitmaps of 16320), 16 for each device
- * and each count above 2; 8 for each shared data block, up to 64 MiB.
+ * Memory: 52 bytes for each metadata block in use, 1.2 for each data block
+ * that has a bitmap with one in use, 12 for each count above 2, 40 for each
+ * device, 8 for each shared data block (up to 64 MiB), and less than 5 MiB.
  * Never more than the blocks that were found sound account for.
  */
 THIN_MUST_CHECK int thin_audit(struct thin_storage *metadata,

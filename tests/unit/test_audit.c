@@ -164,6 +164,36 @@ static void test_other_capacity_is_a_note(void **state)
 	image_fini(&img);
 }
 
+/*
+ * thin_restore's block that was freed too late may lie before others that
+ * are in use; then none_free_before may be past it, but no further.
+ */
+static void test_restored_in_the_middle(void **state)
+{
+	struct image img;
+	struct thin_disk_index_entry *e;
+	struct le64 *allocated;
+
+	(void)state;
+	image_init(&img, 64, 1000);
+	(void)image_alloc(&img);
+	image_commit(&img);
+	image_expect_clean(&img);
+	e = &((struct thin_disk_index *)image_block(&img, img.index))->entries[0];
+	allocated = &image_sb(&img)->metadata_space_map.nr_allocated;
+	assert_int_equal(le32_get(e->none_free_before), 1);
+	e->nr_free = le32_of(le32_get(e->nr_free) - 1);
+	e->none_free_before = le32_of((uint32_t)img.next);
+	*allocated = le64_of(le64_get(*allocated) + 1);
+	image_seal(&img, THIN_INDEX, img.index);
+	image_seal(&img, THIN_SUPERBLOCK, 0);
+	IMAGE_EXPECT(&img, THIN_AUDIT_RESTORE_OFF_BY_ONE);
+	e->none_free_before = le32_of((uint32_t)img.next + 1);
+	image_seal(&img, THIN_INDEX, img.index);
+	IMAGE_EXPECT(&img, THIN_AUDIT_RESTORE_OFF_BY_ONE, THIN_AUDIT_NONE_FREE_BEFORE);
+	image_fini(&img);
+}
+
 /* none_free_before may be too low, a parent's key lower than need be. */
 static void test_hints_may_be_low(void **state)
 {
@@ -192,6 +222,7 @@ int main(void)
 		cmocka_unit_test(test_large_counts),
 		cmocka_unit_test(test_many_bitmaps),
 		cmocka_unit_test(test_other_capacity_is_a_note),
+		cmocka_unit_test(test_restored_in_the_middle),
 		cmocka_unit_test(test_hints_may_be_low),
 	};
 

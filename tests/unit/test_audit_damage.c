@@ -48,6 +48,12 @@ static void sb_checksum(struct image *img)
 	image_sb(img)->uuid[3] = 1;
 }
 
+static void sb_mapping_root_0(struct image *img)
+{
+	image_sb(img)->data_mapping_root = le64_of(0);
+	seal_sb(img);
+}
+
 static void file_short(struct image *img)
 {
 	img->nr_there = img->next;
@@ -445,6 +451,11 @@ static void bits_past_end(struct image *img)
 	set_count(img, img->data_bitmap, 1001, 2);
 }
 
+static void index_checksum(struct image *img)
+{
+	((uint8_t *)image_block(img, img->index))[4000] = 1;
+}
+
 static void index_missing(struct image *img)
 {
 	truncate_node(img, img->data_index, 0);
@@ -582,6 +593,8 @@ static const struct {
 	DAMAGE(sb_metadata_nr_blocks, K(SB_METADATA_NR_BLOCKS)),
 	DAMAGE(sb_time, K(SB_TIME)),
 	DAMAGE(sb_time_back, K(MAPPING_TIME), K(DEVICE_TIME), K(HELD_TIME)),
+	DAMAGE(sb_mapping_root_0, K(BLOCK_TWO_USES), K(METADATA_COUNT_LOW),
+	       K(COUNTS_NOT_JUDGED)),
 	DAMAGE(file_short, K(FILE_TOO_SHORT)),
 	DAMAGE(file_shorter, K(FILE_TOO_SHORT), K(COUNTS_NOT_JUDGED)),
 	DAMAGE(blocknr, K(BAD_BLOCKNR), K(COUNTS_NOT_JUDGED)),
@@ -633,6 +646,7 @@ static const struct {
 	DAMAGE(overflow_small, K(OVERFLOW_SMALL)),
 	DAMAGE(overflow_past_end, K(OVERFLOW_PAST_END)),
 	DAMAGE(bits_past_end, K(BITS_PAST_END)),
+	DAMAGE(index_checksum, K(BAD_CHECKSUM), K(COUNTS_NOT_JUDGED)),
 	DAMAGE(index_missing, K(INDEX_MISSING), K(METADATA_LEAK)),
 	DAMAGE(index_extra, K(INDEX_EXTRA)),
 	DAMAGE(data_index_extra, K(INDEX_EXTRA)),

@@ -202,6 +202,32 @@ static void test_superblock_numbers(void **state)
 	image_fini(&pool);
 }
 
+/* Limits, on both sides. */
+static void test_limits(void **state)
+{
+	struct image img;
+
+	(void)state;
+	image_pool(&img, false);
+	set64(&img, offsetof(struct thin_disk_superblock, metadata_space_map),
+	      THIN_MAX_METADATA_BLOCKS);
+	audit_bounded(&img);
+	assert_int_equal(img.seen[THIN_AUDIT_SB_METADATA_TOO_LARGE], 0);
+	set64(&img, offsetof(struct thin_disk_superblock, metadata_space_map),
+	      THIN_MAX_METADATA_BLOCKS + 1);
+	audit_bounded(&img);
+	assert_int_equal(img.seen[THIN_AUDIT_SB_METADATA_TOO_LARGE], 1);
+	set64(&img, offsetof(struct thin_disk_superblock, data_space_map),
+	      THIN_MAX_DATA_BLOCKS);
+	audit_bounded(&img);
+	assert_int_equal(img.seen[THIN_AUDIT_SB_DATA_NR_BLOCKS], 0);
+	set64(&img, offsetof(struct thin_disk_superblock, data_space_map),
+	      THIN_MAX_DATA_BLOCKS + 1);
+	audit_bounded(&img);
+	assert_int_equal(img.seen[THIN_AUDIT_SB_DATA_NR_BLOCKS], 1);
+	image_fini(&img);
+}
+
 static void test_no_metadata(void **state)
 {
 	struct image img;
@@ -512,6 +538,7 @@ int main(void)
 		cmocka_unit_test(test_depth_when_shared),
 		cmocka_unit_test(test_cycles),
 		cmocka_unit_test(test_superblock_numbers),
+		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_no_metadata),
 		cmocka_unit_test(test_flips),
 		cmocka_unit_test(test_flips_with_checksums),

@@ -157,6 +157,65 @@ static void test_bitmaps(void **state)
 	image_fini(&img);
 }
 
+/* Exact counts of blocks whose bitmap is gone are not judged; others are. */
+static void test_exact_counts_without_bitmap(void **state)
+{
+	struct image img;
+
+	(void)state;
+	image_init(&img, 64, 3 * THIN_COUNTS_PER_BITMAP);
+	img.time = 1;
+	for (unsigned i = 0; i < 3; i++) {
+		uint64_t leaf = image_leaf(&img, 0, 100, 10, 0);
+
+		image_map(&img, leaf, 10, THIN_COUNTS_PER_BITMAP + 7, 0);
+		image_map(&img, leaf, 11, 2 * THIN_COUNTS_PER_BITMAP + 7, 0);
+		image_device(&img, i, leaf, 12, 0, 1);
+	}
+	image_commit(&img);
+	image_expect_clean(&img);
+	flip(&img, img.data_bitmap);
+	flip(&img, img.data_bitmap + 2);
+	image_audit(&img);
+	assert_int_equal(img.nr_findings, 2);
+	expect(&img, "counts of data blocks 0..16319", img.data_bitmap,
+	       "the checksum is wrong");
+	expect(&img, "counts of data blocks 32640..48959", img.data_bitmap + 2,
+	       "the checksum is wrong");
+	image_fini(&img);
+}
+
+static void test_held_copy(void **state)
+{
+	struct image img;
+
+	(void)state;
+	image_pool(&img, true);
+	flip(&img, img.held);
+	image_audit(&img);
+	expect(&img, "metadata snapshot: all devices", img.held, "the checksum is wrong");
+	image_fini(&img);
+}
+
+/* The first block is named, whichever was met first. */
+static void test_slack(void **state)
+{
+	struct image img;
+	uint64_t leaf;
+
+	(void)state;
+	image_pool(&img, false);
+	leaf = image_pool_leaf(&img, 1, 0);
+	flip(&img, leaf);
+	image_seal(&img, THIN_NODE, leaf);
+	flip(&img, img.top);
+	image_seal(&img, THIN_NODE, img.top);
+	IMAGE_EXPECT(&img, THIN_AUDIT_SLACK_NONZERO);
+	assert_int_equal(img.findings[0].block, leaf);
+	assert_int_equal(img.findings[0].found, 2);
+	image_fini(&img);
+}
+
 /* Each mapping by itself, and then in a row. */
 static void test_mappings_are_joined(void **state)
 {
@@ -508,6 +567,9 @@ int main(void)
 		cmocka_unit_test(test_root),
 		cmocka_unit_test(test_other_trees),
 		cmocka_unit_test(test_bitmaps),
+		cmocka_unit_test(test_exact_counts_without_bitmap),
+		cmocka_unit_test(test_held_copy),
+		cmocka_unit_test(test_slack),
 		cmocka_unit_test(test_mappings_are_joined),
 		cmocka_unit_test(test_mappings_of_many_devices),
 		cmocka_unit_test(test_counts_are_joined),

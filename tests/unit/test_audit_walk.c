@@ -23,8 +23,9 @@ __attribute__((format(printf, 2, 3))) static int tell(struct told *t, const char
 
 static int tell_pool(void *ctx, const struct thin_walk_pool *p)
 {
-	return tell(ctx, "pool %u %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", p->time,
-		    p->transaction_id, p->nr_data_blocks, p->nr_metadata_blocks);
+	return tell(ctx, "pool%.16s %u %" PRIu64 " %" PRIu64 " %" PRIu64 "\n",
+		    (const char *)p->uuid, p->time, p->transaction_id, p->nr_data_blocks,
+		    p->nr_metadata_blocks);
 }
 
 static int tell_device(void *ctx, const struct thin_walk_device *d)
@@ -62,8 +63,10 @@ static void test_pool(void **state)
 
 	(void)state;
 	image_pool(&img, false);
+	memcpy(image_sb(&img)->uuid, "0123456789abcdef", 16);
+	image_seal(&img, THIN_SUPERBLOCK, 0);
 	assert_int_equal(walk(&img, NULL, &t), 0);
-	assert_string_equal(t.text, "pool 2 7 1000 64\n"
+	assert_string_equal(t.text, "pool0123456789abcdef 2 7 1000 64\n"
 				    "device 1 300 0 2\n"
 				    "0+300 at 0 of 0\n"
 				    "end 1\n"
