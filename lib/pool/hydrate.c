@@ -28,8 +28,9 @@ int thin_volume_hydrate(struct thin_volume *v, uint64_t offset, uint64_t len)
 }
 
 /*
- * Writers are drained by the gate; readers and mappers hold the origin by
- * their epoch, the watcher by a reference that it takes under the lock.
+ * Writers are drained by the gate, readers and mappers by the other one; the
+ * watcher has a reference that it took under the lock.  So nobody but the
+ * watcher looks at the origin when this returns.
  */
 void thin_volume_drop_origin(struct thin_volume *v)
 {
@@ -37,10 +38,11 @@ void thin_volume_drop_origin(struct thin_volume *v)
 	struct thin_origin *o;
 
 	thin_gate_shut(&core->gate);
+	thin_gate_shut(&core->below);
 	thin_mutex_lock(&core->pool->volumes_lock);
 	o = atomic_exchange(&core->origin, NULL);
 	thin_mutex_unlock(&core->pool->volumes_lock);
+	thin_gate_open(&core->below);
 	thin_gate_open(&core->gate);
-	thin_epoch_synchronize();
 	thin_origin_unref(o);
 }

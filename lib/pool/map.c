@@ -84,16 +84,14 @@ static int add_run(struct mapping *m, const struct thin_run *run, uint64_t bs)
 	return add_unmapped(m, from, to);
 }
 
-/* No blocks are used, but the origin must stay: hence the epoch. */
-static int map(struct mapping *m, struct thin_core *core)
+/* No epoch: no blocks are used, and the origin may take its time to answer. */
+static int map_runs(struct mapping *m, struct thin_core *core)
 {
-	THIN_EPOCH_SCOPE;
 	uint64_t bs = core->pool->block_size;
 	const struct thin_run *run;
 	struct thin_cursor c;
 	int r = thin_cursor_init(&c, core, m->begin / bs, thin_div_up(m->end, bs));
 
-	m->origin = atomic_load(&core->origin);
 	while (!r) {
 		r = thin_cursor_next(&c, &run);
 		if (r || !run)
@@ -101,6 +99,16 @@ static int map(struct mapping *m, struct thin_core *core)
 		r = add_run(m, run, bs);
 	}
 	return r ? r : emit(m);
+}
+
+static int map(struct mapping *m, struct thin_core *core)
+{
+	int r;
+
+	m->origin = thin_core_origin_enter(core);
+	r = map_runs(m, core);
+	thin_core_origin_leave(core, m->origin);
+	return r;
 }
 
 int thin_volume_map(struct thin_volume *v, uint64_t offset, uint64_t len, thin_map_fn *fn,

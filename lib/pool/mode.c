@@ -89,19 +89,27 @@ static void describe(struct thin_pool *pool, enum thin_pool_event event, char *t
 		snprintf(text, len, "%s", thin_pool_mode_name(thin_pool_mode(pool)));
 }
 
-void thin_pool_tell(struct thin_pool *pool)
+static void tell(struct thin_pool *pool, unsigned events)
 {
-	unsigned events;
 	char text[128];
 
-	if (!atomic_load_explicit(&pool->untold, memory_order_relaxed))
-		return;
-	events = atomic_exchange(&pool->untold, 0);
 	for (unsigned event = 0; events >> event && pool->params.event; event++) {
 		if (!(events >> event & 1))
 			continue;
 		describe(pool, event, text, sizeof(text));
 		pool->params.event(pool->params.event_ctx, event, text);
+	}
+}
+
+/*
+ * One at a time, or an old mode might be told after a new one.  Whoever finds
+ * somebody at it leaves it to him; he looks again before he goes.
+ */
+void thin_pool_tell(struct thin_pool *pool)
+{
+	while (atomic_load(&pool->untold) && !atomic_exchange(&pool->telling, true)) {
+		tell(pool, atomic_exchange(&pool->untold, 0));
+		atomic_store(&pool->telling, false);
 	}
 }
 

@@ -10,7 +10,8 @@
  * for room while he holds one of these, or is in an epoch; only the snapshot
  * waits for gates, and only to hold them for a moment.
  *
- *   gates of volumes     in order of their device ids
+ *   gates of volumes     in order of their device ids; of one volume first
+ *                        `gate`, then `below`
  *   range lock's ranges  at most one range a thread
  *   (epoch)              entered with a range held, never the other way
  *   commit's closing     while a transaction is closed, or a group of
@@ -121,7 +122,8 @@ struct thin_pool {
 	struct thin_mutex mode_lock;
 	_Atomic enum thin_pool_mode mode; /* changed under mode_lock */
 	atomic_uint untold;		  /* events as bits */
-	bool low_data, low_metadata;	  /* told already; the watcher's */
+	atomic_bool telling;
+	bool low_data, low_metadata; /* told already; the watcher's */
 
 	/* volume.c */
 	struct thin_mutex volumes_lock;
@@ -294,7 +296,8 @@ struct thin_core {
 	 * mapping that he thinks is not shared (I4).
 	 */
 	struct thin_gate gate;
-	_Atomic(struct thin_origin *) origin; /* for the length of an epoch */
+	_Atomic(struct thin_origin *) origin; /* inside `gate`, or `below` */
+	struct thin_gate below;		      /* who reads or maps the origin */
 	_Atomic uint64_t size; /* bytes: the largest of the opens'; changes with
 				  the gate shut */
 	struct thin_range_lock ranges;
@@ -320,6 +323,13 @@ void thin_core_unpin(struct thin_core *core); /* NULL is a no-op */
  */
 THIN_MUST_CHECK int thin_core_claim(struct thin_pool *pool, uint32_t device,
 				    struct thin_core **ret);
+/*
+ * The origin, or NULL, for a reader or mapper: good until he leaves.  May
+ * wait for one that is just being dropped.
+ */
+struct thin_origin *thin_core_origin_enter(struct thin_core *core) THIN_NO_THREAD_SAFETY;
+void thin_core_origin_leave(struct thin_core *core, struct thin_origin *o)
+	THIN_NO_THREAD_SAFETY; /* NULL is a no-op */
 /* Start the origins of all open volumes. */
 THIN_MUST_CHECK int thin_volumes_start(struct thin_pool *pool);
 /* Look at the origins of all open volumes, and tell which ones changed. */

@@ -203,10 +203,27 @@ static bool only_in_place(const struct thin_plan *plan, const struct thin_cursor
 	return !plan->provision && !plan->unmap && thin_cursor_complete(c);
 }
 
-/* Sets *@range_held to false where it gave the range up early. */
-static int provision(struct thin_work *w, struct thin_range *range, bool *range_held)
+/*
+ * The range is given up early: from here on it is the epoch that keeps the
+ * blocks which were looked up.
+ */
+static int go_in_place(struct thin_work *w, struct thin_cursor *c,
+		       struct thin_range *range, bool *range_held)
 {
 	THIN_EPOCH_SCOPE;
+
+	thin_range_unlock(&w->req->core->ranges, range);
+	*range_held = false;
+	return thin_work_run(w, c);
+}
+
+/*
+ * No epoch: while the range is held the mappings stay, and what our mappings
+ * refer to nobody else gets.  So an origin that does not answer keeps those
+ * waiting who want these blocks, and no one else.
+ */
+static int provision(struct thin_work *w, struct thin_range *range, bool *range_held)
+{
 	struct thin_core *core = w->req->core;
 	struct thin_cursor c;
 	struct thin_plan plan;
@@ -216,10 +233,8 @@ static int provision(struct thin_work *w, struct thin_range *range, bool *range_
 		r = thin_plan_make(w->req, &c, &plan);
 	if (r)
 		return r;
-	if (only_in_place(&plan, &c)) {
-		thin_range_unlock(&core->ranges, range);
-		*range_held = false;
-	}
+	if (only_in_place(&plan, &c))
+		return go_in_place(w, &c, range, range_held);
 	r = reserve(w, plan.provision);
 	return r ? r : thin_work_run(w, &c);
 }

@@ -11,8 +11,11 @@
  * moment's truth; a write that completes meanwhile is concurrent, so either
  * answer is right.
  *
- * All runs of a window are in flight together; those of the origin, which
- * is another storage, after those of the pool.
+ * All runs of a window are in flight together.  Those of the origin come
+ * after those of the pool, and outside the epoch: an origin on a host that
+ * does not answer may take half a minute to fail, and for so long nobody
+ * could have a freed block.  What keeps the origin meanwhile is a gate of its
+ * own, which is shut to drop it.
  */
 
 struct reading {
@@ -36,37 +39,50 @@ static int add_run(struct reading *rd, const struct thin_run *run)
 			       buf, to - from);
 }
 
-static int add_runs(struct reading *rd, struct thin_cursor *c)
+/* What the pool has of the blocks from *@at on, as far as one lookup goes. */
+static int read_pool(struct reading *rd, uint64_t *at, uint64_t end)
 {
-	const struct thin_run *run;
-	int r;
+	THIN_EPOCH_SCOPE;
+	struct thin_cursor c;
+	int r = thin_cursor_init(&c, rd->core, *at, end);
 
-	do {
-		r = thin_cursor_next(c, &run);
-		if (!r && run)
-			r = add_run(rd, run);
-	} while (!r && run);
+	if (r)
+		return r;
+	for (size_t i = 0; i < c.nr && !r; i++)
+		r = add_run(rd, &c.runs[i]);
+	if (!r)
+		r = thin_gather_go(&rd->data);
+	*at = c.to;
+	return r;
+}
+
+static int read_window(struct reading *rd, uint64_t *at, uint64_t end)
+{
+	int r = read_pool(rd, at, end);
+
+	return r ? r : thin_gather_go(&rd->below);
+}
+
+static int read_windows(struct reading *rd)
+{
+	uint64_t bs = rd->core->pool->block_size;
+	uint64_t at = rd->begin / bs, end = thin_div_up(rd->end, bs);
+	int r = 0;
+
+	thin_gather_reads(&rd->data, rd->core->pool->params.data);
+	thin_gather_reads(&rd->below, NULL);
+	while (at < end && !r)
+		r = read_window(rd, &at, end);
 	return r;
 }
 
 static int read_once(struct reading *rd)
 {
-	THIN_EPOCH_SCOPE;
-	struct thin_pool *pool = rd->core->pool;
-	struct thin_cursor c;
 	int r;
 
-	rd->origin = atomic_load(&rd->core->origin);
-	thin_gather_reads(&rd->data, pool->params.data);
-	thin_gather_reads(&rd->below, NULL);
-	r = thin_cursor_init(&c, rd->core, rd->begin / pool->block_size,
-			     thin_div_up(rd->end, pool->block_size));
-	if (!r)
-		r = add_runs(rd, &c);
-	if (!r)
-		r = thin_gather_go(&rd->data);
-	if (!r)
-		r = thin_gather_go(&rd->below);
+	rd->origin = thin_core_origin_enter(rd->core);
+	r = read_windows(rd);
+	thin_core_origin_leave(rd->core, rd->origin);
 	return r;
 }
 

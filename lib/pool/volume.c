@@ -45,6 +45,7 @@ static int create(struct thin_pool *pool, uint32_t device, struct thin_core **re
 		return r;
 	}
 	thin_gate_init(&core->gate);
+	thin_gate_init(&core->below);
 	thin_range_lock_init(&core->ranges);
 	core->next = pool->volumes;
 	pool->volumes = core;
@@ -64,6 +65,7 @@ static void destroy(struct thin_pool *pool, struct thin_core *core)
 	if (core->d)
 		thin_device_close(core->d);
 	thin_range_lock_fini(&core->ranges);
+	thin_gate_fini(&core->below);
 	thin_gate_fini(&core->gate);
 	free(core);
 }
@@ -135,6 +137,26 @@ int thin_core_claim(struct thin_pool *pool, uint32_t device, struct thin_core **
 	}
 	thin_mutex_unlock(&pool->volumes_lock);
 	return r;
+}
+
+/* Volumes without an origin, which never get one, do not pay for the gate. */
+struct thin_origin *thin_core_origin_enter(struct thin_core *core)
+{
+	struct thin_origin *o = atomic_load(&core->origin);
+
+	if (!o)
+		return NULL;
+	thin_gate_enter(&core->below);
+	o = atomic_load(&core->origin);
+	if (!o)
+		thin_gate_leave(&core->below);
+	return o;
+}
+
+void thin_core_origin_leave(struct thin_core *core, struct thin_origin *o)
+{
+	if (o)
+		thin_gate_leave(&core->below);
 }
 
 /* --- opens ------------------------------------------------------------------ */
