@@ -192,8 +192,9 @@ struct thin_audit_summary {
  * @ret: written on success, so "no damage" is 0 and ret->fatal + ret->nonfatal == 0.
  * @e: why there is no verdict (may be NULL).
  * Returns 0 when there is a verdict, whatever it is; -ENOMEM (@p->max_memory
- * too); what @fn or the progress function returned; the size could not be
- * asked.  A block that can not be read is a finding, not an error.
+ * too); what @fn or the progress function returned; -EAGAIN (somebody wrote
+ * to @metadata meanwhile); what the storage said when asked for its size.
+ * A block that can not be read is a finding, not an error.
  * Cost: reads each used block once, bitmaps twice, and leaves of mapping
  * trees a second time where data blocks are shared.  Trouble below shared
  * nodes is told for each device as long as that takes few reads; after that

@@ -260,7 +260,7 @@ static void test_flips(void **state)
 	image_copy(&img, &pool);
 	for (uint64_t block = 0; block < pool.next; block++) {
 		for (size_t offset = seeded_below(&s, 7); offset < THIN_METADATA_BLOCK;
-		     offset += 1 + seeded_below(&s, 25)) {
+		     offset += 1 + seeded_below(&s, 40)) {
 			uint8_t *bytes = image_block(&img, block);
 
 			bytes[offset] ^= (uint8_t)(1u << seeded_below(&s, 8));
@@ -295,7 +295,7 @@ static void test_flips_with_checksums(void **state)
 		enum thin_block_kind kind = kind_of(&pool, block);
 
 		for (size_t offset = 4; offset < THIN_METADATA_BLOCK;
-		     offset += offset < 100 ? 1 : 1 + seeded_below(&s, 25)) {
+		     offset += offset < 100 ? 1 : 1 + seeded_below(&s, 40)) {
 			uint8_t *bytes = image_block(&img, block);
 
 			if (offset >= 8 && offset < 16)
@@ -320,7 +320,7 @@ static void test_scribbles(void **state)
 
 	(void)state;
 	image_pool(&pool, true);
-	for (unsigned round = 0; round < 2000; round++) {
+	for (unsigned round = 0; round < 600; round++) {
 		image_copy(&img, &pool);
 		for (unsigned i = 0; i < 1 + round % 8; i++) {
 			uint64_t block = seeded_below(&s, pool.next);
