@@ -29,6 +29,11 @@ const char *base_name(unsigned i)
 	return recipes[i].name;
 }
 
+const char *base_ops(unsigned i)
+{
+	return recipes[i].ops;
+}
+
 unsigned base_find(const char *name)
 {
 	unsigned i = 0;

@@ -11,6 +11,7 @@
 
 unsigned bases_nr(void);
 const char *base_name(unsigned i);
+const char *base_ops(unsigned i); /* how it is made, from an empty pool */
 /* Its number; bases_nr() for a name that there is not. */
 unsigned base_find(const char *name);
 /* Ends the test where it can't be made: then nothing else would work either. */

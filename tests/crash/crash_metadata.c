@@ -70,7 +70,7 @@ static int check_image(void *ctx, struct image *img, const struct replay *rp)
 	return r;
 }
 
-static int crash_everywhere(struct session *s, struct metadata_world *w, uint64_t seed)
+int crash_metadata_world(struct session *s, struct metadata_world *w, uint64_t seed)
 {
 	struct check c = {.s = s, .w = w};
 	struct model nothing;
@@ -98,7 +98,7 @@ static int end_run(struct session *s, struct metadata_world *w, uint64_t seed, i
 		r = metadata_commit(w);
 	metadata_world_crash(w);
 	if (!r)
-		r = crash_everywhere(s, w, seed);
+		r = crash_metadata_world(s, w, seed);
 	if (r)
 		fprintf(stderr,
 			"%s: FAILED: %s\n  again: crash %s --seed %" PRIu64 "%s\n",

@@ -416,9 +416,12 @@ static void sort_sides(struct point *pt)
 
 static int at_point(struct images *im, const struct replay *rp)
 {
-	struct point pt = {.im = im, .rp = rp, .model = model_hash(&rp->model)};
+	struct point pt = {.im = im, .rp = rp};
 	int r;
 
+	if (im->every && im->turn++ % im->every)
+		return 0;
+	pt.model = model_hash(&rp->model);
 	if (rp->nr_changes > im->room) {
 		im->room = rp->nr_changes;
 		im->picks = must_grow(im->picks, im->room, sizeof(*im->picks));

@@ -70,7 +70,7 @@ struct images {
 	struct image image;
 	struct image_pick *picks;
 	size_t room;
-	uint64_t dice;
+	uint64_t dice, turn;
 };
 
 /* All of @rp's log, from where it is on.  Returns what the check did. */

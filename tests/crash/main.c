@@ -12,17 +12,16 @@
  * crash TEST... [--long] [--seed N] [--part I/N]
  * crash --ops 'OPS' | --file FILE [--state STATE] [--seed N]
  *
- * The tests: metadata, sequences, kills, random.
+ * The tests: metadata, sequences, kills, random, threads.
  */
 
 static const struct {
 	const char *name;
 	int (*run)(struct session *s);
 } tests[] = {
-	{"metadata", crash_metadata},
-	{"sequences", crash_sequences},
-	{"kills", crash_kills},
-	{"random", crash_random},
+	{"metadata", crash_metadata}, {"sequences", crash_sequences},
+	{"kills", crash_kills},	      {"random", crash_random},
+	{"threads", crash_threads},
 };
 
 #define NR_TESTS (sizeof(tests) / sizeof(tests[0]))

@@ -205,9 +205,11 @@ void metadata_world_prepare(struct metadata_world *w, uint64_t metadata_blocks,
 
 int metadata_world_start(struct metadata_world *w)
 {
-	struct thin_metadata_params params = {
-		.storage = rec_lend(w->rec, REC_METADATA, w->top)};
-	int r = thin_metadata_open(&params, &w->m, NULL);
+	struct thin_metadata_params params = {0};
+	int r;
+
+	params.storage = w->lent = rec_lend(w->rec, REC_METADATA, w->top);
+	r = thin_metadata_open(&params, &w->m, NULL);
 
 	if (r)
 		w->m = NULL;
@@ -254,16 +256,19 @@ static int watch(struct metadata_world *w, int r)
  * ---------------------------------------------------------------------------- */
 
 /* What was refused changed nothing. */
-static bool refused(int r)
+static bool refused(struct metadata_world *w, int r)
 {
-	return r == -ENOBUFS || r == -ENOSPC;
+	bool no_room = r == -ENOBUFS || r == -ENOSPC;
+
+	w->refusals += no_room;
+	return no_room;
 }
 
 int metadata_create(struct metadata_world *w, uint32_t id)
 {
 	int r = thin_metadata_create_thin(w->m, id);
 
-	if (refused(r))
+	if (refused(w, r))
 		return 0;
 	if (!r) {
 		w->now.exists[id] = true;
@@ -276,7 +281,7 @@ int metadata_snap(struct metadata_world *w, uint32_t id, uint32_t origin)
 {
 	int r = thin_metadata_create_snap(w->m, id, origin);
 
-	if (refused(r))
+	if (refused(w, r))
 		return 0;
 	if (!r) {
 		w->now.exists[id] = true;
@@ -320,7 +325,7 @@ int metadata_map(struct metadata_world *w, uint32_t id, uint64_t vblock, uint64_
 	if (!r)
 		r = insert(w, d, id, vblock, dblock, nr);
 	thin_device_close(d);
-	return refused(r) ? metadata_commit(w) : watch(w, failed(w, "map", r));
+	return refused(w, r) ? metadata_commit(w) : watch(w, failed(w, "map", r));
 }
 
 int metadata_trim(struct metadata_world *w, uint32_t id, uint64_t begin, uint64_t end)
@@ -355,20 +360,21 @@ int metadata_commit(struct metadata_world *w)
 	rec_mark(w->rec, &m);
 	r = thin_metadata_commit(w->m, flush_nothing, w, &freed);
 	m.kind = MARK_DONE;
-	if (!r)
+	if (!r) {
 		rec_mark(w->rec, &m);
+		w->done = m.request;
+	}
 	thin_epoch_synchronize();
 	if (!r)
 		thin_metadata_release(w->m, freed);
 	return watch(w, failed(w, "commit", r));
 }
 
-/* Without a commit: back to the last one. */
-static int go_back(struct metadata_world *w, bool reopen)
+int metadata_go_back(struct metadata_world *w, bool reopen)
 {
 	int r;
 
-	state_assign(&w->now, &w->commits[w->nr_commits - 1]);
+	state_assign(&w->now, &w->commits[w->done]);
 	if (!reopen)
 		return watch(w, failed(w, "abort", thin_metadata_abort(w->m, false)));
 	thin_metadata_close(thin_steal(w->m));
@@ -380,34 +386,38 @@ static int hold(struct metadata_world *w)
 {
 	int r = w->now.held ? thin_metadata_unhold(w->m) : thin_metadata_hold(w->m);
 
-	if (refused(r))
+	if (refused(w, r))
 		return 0;
 	if (!r)
 		w->now.held = !w->now.held;
 	return watch(w, failed(w, "hold", r));
 }
 
+int metadata_grow(struct metadata_world *w, bool data, uint64_t nr_blocks)
+{
+	int r = 0;
+
+	if (!data)
+		r = thin_storage_resize(w->lent, nr_blocks * THIN_METADATA_BLOCK);
+	if (!r)
+		r = data ? thin_metadata_grow_data(w->m, nr_blocks)
+			 : thin_metadata_grow_metadata(w->m, nr_blocks);
+	if (refused(w, r))
+		return 0;
+	if (!r && data)
+		w->now.nr_data = nr_blocks;
+	else if (!r)
+		w->now.nr_metadata = nr_blocks;
+	return watch(w, failed(w, "grow", r));
+}
+
 static int grow(struct metadata_world *w, struct seeded *rnd)
 {
-	uint64_t *nr = seeded_below(rnd, 2) ? &w->now.nr_data : &w->now.nr_metadata;
-	uint64_t more = *nr + 1 + seeded_below(rnd, 20);
-	int r;
+	bool data = seeded_below(rnd, 2);
+	uint64_t nr = data ? w->now.nr_data : w->now.nr_metadata;
 
-	if (more > 20000)
-		return 0;
-	if (nr == &w->now.nr_data) {
-		r = thin_metadata_grow_data(w->m, more);
-	} else {
-		r = thin_storage_resize(rec_lend(w->rec, REC_METADATA, w->top),
-					more * THIN_METADATA_BLOCK);
-		if (!r)
-			r = thin_metadata_grow_metadata(w->m, more);
-	}
-	if (refused(r))
-		return 0;
-	if (!r)
-		*nr = more;
-	return watch(w, failed(w, "grow", r));
+	nr += 1 + seeded_below(rnd, 20);
+	return nr > 20000 ? 0 : metadata_grow(w, data, nr);
 }
 
 static int set_transaction_id(struct metadata_world *w)
@@ -441,7 +451,7 @@ int metadata_step(struct metadata_world *w, struct seeded *rnd)
 	uint64_t dice = seeded_below(rnd, 1000);
 
 	if (dice < 5)
-		return go_back(w, dice < 3);
+		return metadata_go_back(w, dice < 3);
 	if (dice < 15)
 		return hold(w);
 	if (dice < 25)

@@ -30,14 +30,16 @@ struct metadata_state {
 
 struct metadata_world {
 	struct disk under[REC_FILES], before[REC_FILES];
-	struct thin_storage *top; /* what a test put over @under, or that */
+	struct thin_storage *top;  /* what a test put over @under, or that */
+	struct thin_storage *lent; /* by the recorder, over that */
 	struct recorder *rec;
 	struct monitor *mon;
 	struct thin_metadata *m;
 	struct metadata_state now, *commits;
 	uint32_t nr_commits;
-	bool faults;	/* errors are to be expected */
-	bool no_memory; /* ... that of calloc() too */
+	uint32_t done;	   /* the last one that succeeded */
+	unsigned refusals; /* of changes, for want of room */
+	bool faults;	   /* errors are to be expected */
 	char failure[400];
 };
 
@@ -57,6 +59,9 @@ int metadata_delete(struct metadata_world *w, uint32_t id);
 int metadata_map(struct metadata_world *w, uint32_t id, uint64_t vblock, uint64_t nr);
 int metadata_trim(struct metadata_world *w, uint32_t id, uint64_t begin, uint64_t end);
 int metadata_commit(struct metadata_world *w);
+int metadata_grow(struct metadata_world *w, bool data, uint64_t nr_blocks);
+/* Back to the last commit.  @reopen: by closing it without another one. */
+int metadata_go_back(struct metadata_world *w, bool reopen);
 /* Something of all that, by chance. */
 int metadata_step(struct metadata_world *w, struct seeded *rnd);
 

@@ -53,9 +53,15 @@ int crash_sequences(struct session *s);
 int crash_kills(struct session *s);
 int crash_random(struct session *s);
 int crash_threads(struct session *s);
-int crash_service(struct session *s);
 
-/* Do @ops from @base, and crash at every moment.  @choose: see crash_pool.c. */
+/* Do @ops from @base, and crash at every moment. */
 int crash_ops(struct session *s, const struct base *base, const struct ops *ops);
+
+/*
+ * Of a world that was crashed: all that its metadata may be like.  0, or an
+ * error and a failure of the world.
+ */
+struct metadata_world;
+int crash_metadata_world(struct session *s, struct metadata_world *w, uint64_t seed);
 
 #endif

@@ -163,6 +163,7 @@ static uint64_t mark(struct world *w, struct rec_mark m)
 
 static int check_result(struct world *w, const struct op *op, int r)
 {
+	w->refusals += r == -ENOSPC;
 	if (!r || r == -ENOSPC || w->faults || rec_killed(w->rec))
 		return 0;
 	return fail(w, "%s: %s", op_describe(op), thin_strerror(r));
@@ -336,7 +337,7 @@ static int control(struct world *w, const struct op *op, struct rec_mark m,
 	if (w->faults && m.result && m.result != -ENOSPC && m.result != -ENOBUFS)
 		return 0; /* perhaps it was done all the same */
 	mark(w, m);
-	return m.result == -ENOBUFS ? 0 : check_result(w, op, m.result);
+	return check_result(w, op, m.result == -ENOBUFS ? -ENOSPC : m.result);
 }
 
 static int call_create(struct world *w, const struct op *op)
@@ -404,6 +405,7 @@ static int do_grow(struct world *w, const struct op *op)
 {
 	struct thin_pool_status st;
 	uint64_t data = 0, metadata = 0;
+	int r;
 
 	thin_pool_status(w->pool, &st);
 	if (op->kind == 'g')
@@ -414,16 +416,17 @@ static int do_grow(struct world *w, const struct op *op)
 	if (data > 4 * WORLD_DATA * WORLD_BLOCK * THIN_SECTOR ||
 	    metadata > 4 * WORLD_METADATA * THIN_METADATA_BLOCK)
 		return 0;
-	return check_result(w, op, thin_pool_grow(w->pool, data, metadata));
+	r = thin_pool_grow(w->pool, data, metadata);
+	return check_result(w, op, r == -ENOBUFS ? -ENOSPC : r);
 }
 
 static int do_hold(struct world *w, const struct op *op)
 {
 	int r = op->kind == 'h' ? thin_pool_hold(w->pool) : thin_pool_unhold(w->pool);
 
-	if (r == (op->kind == 'h' ? -EBUSY : -EINVAL) || r == -ENOBUFS)
+	if (r == (op->kind == 'h' ? -EBUSY : -EINVAL))
 		return 0;
-	return check_result(w, op, r);
+	return check_result(w, op, r == -ENOBUFS ? -ENOSPC : r);
 }
 
 /* Which volumes are there now, whatever was under way. */

@@ -48,7 +48,8 @@ struct world {
 	struct thin_pool *pool;
 	struct thin_volume *volume[MODEL_VOLUMES];
 	uint32_t next_value, next_request;
-	unsigned deaths; /* killed, and opened again */
+	unsigned refusals; /* for want of room */
+	unsigned deaths;   /* killed, and opened again */
 	/*
 	 * Errors are to be expected: what a request left is one of the
 	 * states that it may leave, and what can't be opened is not read.

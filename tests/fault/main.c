@@ -19,6 +19,8 @@ static const struct {
 } loops[] = {
 	{"io", loop_io},
 	{"memory", loop_memory},
+	{"space", loop_space},
+	{"metadata", loop_metadata},
 };
 
 #define NR_LOOPS (sizeof(loops) / sizeof(loops[0]))
