@@ -33,6 +33,9 @@ struct shelf {
 	/* Likewise, before a punch. */
 	void (*on_punch)(void *ctx);
 	void *on_punch_ctx;
+	/* Likewise, before a read. */
+	void (*on_read)(void *ctx);
+	void *on_read_ctx;
 	/* Called before a write, no lock held; may be NULL. */
 	void (*on_write)(void *ctx, const struct thin_segment *seg, size_t nr);
 	void *on_write_ctx;
@@ -51,6 +54,8 @@ static inline int shelf_read(struct thin_storage *s, const struct thin_segment *
 	atomic_fetch_add(&sh->reads, 1);
 	for (size_t i = 0; i < nr; i++)
 		atomic_fetch_add(&sh->read_bytes, seg[i].len);
+	if (sh->on_read)
+		sh->on_read(sh->on_read_ctx);
 	if (sh->fail_read)
 		return sh->fail_read;
 	return thin_storage_read(sh->memory, seg, nr);

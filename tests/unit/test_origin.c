@@ -183,12 +183,83 @@ static void test_start(void **state)
 	ground_free(g);
 }
 
+/* --- an origin that does not answer --------------------------------------- */
+
+static int read_one(void *ctx)
+{
+	uint8_t byte;
+
+	return thin_volume_read(ctx, &byte, 5, 1);
+}
+
+static int write_one(void *ctx)
+{
+	return put(ctx, 5, 1, 1, 0);
+}
+
+/* More commits that free something than the reaper has slots. */
+static void free_often(struct thin_volume *v)
+{
+	for (unsigned i = 0; i < 3 * THIN_REAP_SLOTS; i++) {
+		assert_int_equal(put(v, 0, 4 * BLOCK, 1, THIN_FUA), 0);
+		assert_int_equal(thin_volume_trim(v, 0, 4 * BLOCK, THIN_FUA), 0);
+	}
+}
+
+/*
+ * While somebody waits for an origin, others' commits go on, and what they
+ * free can be used again: the pool has six blocks, and needs dozens.
+ */
+static void others_go_on(int (*fn)(void *ctx))
+{
+	struct ground *g = ground_new(6);
+	struct shelf *sh;
+	struct thin_origin *o = ground_origin(&sh, 2 * BLOCK);
+	struct thin_volume *v = ground_create(g, 1, 2 * BLOCK, o);
+	struct thin_volume *other = ground_create(g, 2, 8 * BLOCK, NULL);
+	struct door door;
+	struct call c;
+
+	door_init(&door);
+	sh->on_read = door_of_flushes;
+	sh->on_read_ctx = &door;
+	door_set(&door, true);
+	call_start(&c, fn, v);
+	WAIT_FOR(door_waiting(&door) == 1);
+	free_often(other);
+	assert_false(c.done);
+	door_set(&door, false);
+	assert_int_equal(call_join(&c), 0);
+	thin_volume_close(other);
+	thin_volume_close(v);
+	thin_origin_unref(o);
+	shelf_free(sh);
+	ground_free(g);
+}
+
+static void test_reader_waits_alone(void **state)
+{
+	(void)state;
+	others_go_on(read_one);
+}
+
+static void test_writer_waits_alone(void **state)
+{
+	(void)state;
+	others_go_on(write_one);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_identity),   cmocka_unit_test(test_can_not_tell),
-		cmocka_unit_test(test_references), cmocka_unit_test(test_changed),
-		cmocka_unit_test(test_watched),	   cmocka_unit_test(test_start),
+		cmocka_unit_test(test_reader_waits_alone),
+		cmocka_unit_test(test_writer_waits_alone),
+		cmocka_unit_test(test_identity),
+		cmocka_unit_test(test_can_not_tell),
+		cmocka_unit_test(test_references),
+		cmocka_unit_test(test_changed),
+		cmocka_unit_test(test_watched),
+		cmocka_unit_test(test_start),
 	};
 
 	return cmocka_run_group_tests_name("origin", tests, NULL, NULL);
