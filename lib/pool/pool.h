@@ -12,11 +12,17 @@
  *   OUT_OF_DATA     no free data block: what needs one waits or gets -ENOSPC;
  *                   reads, overwrites, trims, deletes, snapshots go on
  *   OUT_OF_METADATA metadata down to the reserve: the same, with -ENOSPC
- *   READ_ONLY       opened so, or the metadata needs a check: changes -EROFS
- *   FAIL            a flush or a commit failed (I9): everything -ESHUTDOWN
+ *   READ_ONLY       opened so, or the metadata needs a check: all changes
+ *                   -EROFS, overwrites and trims too; reads go on
+ *   FAIL            a flush failed (I9), or going back to the last commit
+ *                   did: everything -ESHUTDOWN, reads too
  *
  * The pool goes down by itself; it comes back from OUT_OF_* by itself when
  * there is room again, and from the others by being opened anew.
+ *
+ * Room.  A request gets all the blocks that it needs before it does
+ * anything, or it does nothing: so -ENOSPC leaves no half of it behind, and
+ * one that waits for room is in nobody's way.
  */
 
 #include "metadata/metadata.h"
@@ -39,28 +45,34 @@ enum thin_discard {
 	THIN_DISCARD_IGNORE,	 /* trims do nothing */
 };
 
-/* What a pool tells its owner, from any thread, no lock held. */
+/*
+ * What a pool tells its owner: from any thread, no lock held, so that the
+ * callee may call thin_pool_grow() or thin_pool_status().  Events of several
+ * threads do not overlap but for ORIGIN_CHANGED.  Nothing is told before the
+ * pool is started but what a caller's own request brought about.
+ */
 enum thin_pool_event {
-	THIN_EVENT_LOW_DATA,	  /* free data passed the low-water mark */
+	THIN_EVENT_LOW_DATA, /* free data passed the low-water mark; in words */
 	THIN_EVENT_LOW_METADATA,
-	THIN_EVENT_MODE,	  /* the mode changed */
-	THIN_EVENT_ORIGIN_CHANGED, /* an origin is no longer what it was (I6) */
+	THIN_EVENT_MODE,	   /* the mode changed; its name now */
+	THIN_EVENT_ORIGIN_CHANGED, /* an origin is not what it was (I6); its name */
 };
 
-typedef void thin_pool_event_fn(void *ctx, enum thin_pool_event event, const char *detail);
+typedef void thin_pool_event_fn(void *ctx, enum thin_pool_event event,
+				const char *detail);
 
 struct thin_pool_params {
 	struct thin_storage *metadata; /* owned from a successful open on */
 	struct thin_storage *data;     /* likewise */
 	uint64_t metadata_cache;       /* bytes */
 	bool read_only;
-	bool queue_if_full;	       /* else -ENOSPC at once */
-	uint32_t no_space_timeout_s;   /* how long they wait; 0 = for ever */
+	bool queue_if_full;	     /* else -ENOSPC at once */
+	uint32_t no_space_timeout_s; /* how long they wait; 0 = for ever */
 	enum thin_discard discard;
-	uint32_t commit_interval_s;    /* between commits nobody asked for; at least 1 */
-	uint64_t low_water_data;       /* blocks; 0 = no event */
-	uint64_t low_water_metadata;   /* metadata blocks; 0 = no event */
-	thin_pool_event_fn *event;     /* may be NULL */
+	uint32_t commit_interval_s;  /* between commits nobody asked for; at least 1 */
+	uint64_t low_water_data;     /* blocks; 0 = no event */
+	uint64_t low_water_metadata; /* metadata blocks; 0 = no event */
+	thin_pool_event_fn *event;   /* may be NULL */
 	void *event_ctx;
 };
 
@@ -70,8 +82,11 @@ struct thin_origin;
 
 /*
  * Open a pool.  Checks that the data storage is as large as the metadata
- * says; uses more of it where it is larger (as dm-thin does on resume).
- * No threads yet: see thin_pool_start().
+ * says; uses more of both storages where they are larger (as dm-thin does on
+ * resume).
+ * No threads yet, see thin_pool_start(): until then nobody commits by
+ * himself, and a full pool gives -ENOSPC at once, since nobody could make
+ * room meanwhile.
  * Returns 0; what thin_metadata_open() says; -ENOSPC (data storage too
  * small).  On failure the storages stay the caller's.
  */
@@ -83,7 +98,8 @@ THIN_MUST_CHECK int thin_pool_start(struct thin_pool *pool);
 
 /*
  * Commit, stop the threads, close everything.  All volumes must be closed.
- * Returns the last commit's result; the pool is gone in any case.
+ * Returns the last commit's result (-ESHUTDOWN where the pool has failed);
+ * the pool is gone in any case.
  */
 int thin_pool_close(struct thin_pool *pool);
 
@@ -92,7 +108,7 @@ struct thin_pool_status {
 	uint64_t block_size; /* bytes */
 	struct thin_metadata_info metadata;
 	uint64_t low_water_data, low_water_metadata;
-	uint64_t clients;    /* open volumes, counted per open */
+	uint64_t clients; /* open volumes, counted per open */
 	bool queue_if_full;
 	enum thin_discard discard;
 };
@@ -114,14 +130,20 @@ struct thin_snap_pair {
 /*
  * Snapshots of one instant: writes to all the origins are held, those in
  * flight drained, all snapshots made in one transaction, all or none (I8).
- * Returns 0; -EEXIST, -ENOENT, -EDQUOT, -EROFS, -ENOBUFS with nothing made.
+ * Writes go on before the commit, which makes them durable, has ended.
+ * Returns 0; -EEXIST, -ENOENT, -EINVAL, -EDQUOT, -EROFS, -ENOBUFS, -EBUSY
+ * (one is being deleted), with nothing made.
+ * Cost: the slowest request in flight, and a commit.
  */
 THIN_MUST_CHECK int thin_pool_snapshot(struct thin_pool *pool,
 				       const struct thin_snap_pair *pairs, size_t nr);
 
 /*
- * Delete devices, none of which may be open; all or none.  Frees them in
- * bounded steps, so that other volumes' writes are not held up.
+ * Delete devices, none of which may be open; all or none, as far as that can
+ * be known before: all are checked and claimed first.  Frees them in bounded
+ * steps, with commits in between, so that other volumes' writes are not held
+ * up; after a crash on the way they are there, with less in them.
+ * Returns 0; -ENOENT; -EBUSY (open, being deleted, or named twice); -EROFS.
  */
 THIN_MUST_CHECK int thin_pool_delete(struct thin_pool *pool, const uint32_t *devices,
 				     size_t nr);
@@ -161,8 +183,9 @@ THIN_MUST_CHECK int thin_pool_truncate(struct thin_pool *pool, uint32_t device,
  * Returns 0; -ENOENT; -EBUSY (being deleted).
  */
 THIN_MUST_CHECK int thin_pool_lookup(struct thin_pool *pool, uint32_t device,
-				     uint64_t begin, uint64_t end, struct thin_run *ret_runs,
-				     size_t max, size_t *ret_nr);
+				     uint64_t begin, uint64_t end,
+				     struct thin_run *ret_runs, size_t max,
+				     size_t *ret_nr);
 
 /* The committed metadata, for lib/audit; do not close it. */
 struct thin_storage *thin_pool_metadata_storage(struct thin_pool *pool);
@@ -186,7 +209,7 @@ THIN_MUST_CHECK int thin_origin_open(struct thin_storage *storage, const char *n
 				     const struct thin_identity *identity,
 				     struct thin_origin **ret, struct thin_error *e);
 struct thin_origin *thin_origin_ref(struct thin_origin *o);
-void thin_origin_unref(struct thin_origin *o); /* NULL is a no-op */
+void thin_origin_unref(struct thin_origin *o);		/* NULL is a no-op */
 uint64_t thin_origin_size(const struct thin_origin *o); /* bytes */
 /* What it was at open: to be recorded.  Lives as long as @o. */
 const struct thin_identity *thin_origin_identity(const struct thin_origin *o);
@@ -201,9 +224,12 @@ struct thin_volume_params {
 };
 
 /*
- * Open a volume for I/O.  Several opens of one device share their locks and
- * must give the same size and origin.
- * Returns 0; -ENOENT (no such device); -EINVAL.
+ * Open a volume for I/O.  Several opens of one device must give the same
+ * origin (the same struct).  They may give different sizes, as when it was
+ * resized while clients were connected: each sees its own; the largest is
+ * where the volume ends.
+ * Returns 0; -ENOENT (no such device); -EBUSY (being deleted); -EINVAL (no
+ * size, too large, or another origin); what starting the origin said.
  */
 THIN_MUST_CHECK int thin_volume_open(struct thin_pool *pool,
 				     const struct thin_volume_params *params,
@@ -213,23 +239,36 @@ uint64_t thin_volume_size(const struct thin_volume *v);
 
 /*
  * All offsets and lengths are bytes, of any alignment, inside the volume
- * (-ERANGE otherwise).  Errors: -EIO; -ENOSPC; -EROFS; -ESTALE (the origin
- * changed); -ESHUTDOWN.
+ * (-ERANGE otherwise).  Errors: -EIO; -ENOSPC (of the pool, at once or after
+ * waiting for room; or what the data storage said); -EROFS; -ESTALE (the
+ * origin changed); -ENOMEM; -ESHUTDOWN; for damaged metadata -EILSEQ or
+ * -ENOTBLK.  After an error of theirs a change may have been done in part.
  */
-#define THIN_FUA	0x1u /* durable when it returns, with its mapping (I7) */
-#define THIN_MAY_UNMAP	0x2u /* zero: may give the blocks back */
-#define THIN_FAST_ONLY	0x4u /* zero: -ENOTSUP rather than writing zeros */
+#define THIN_FUA       0x1u /* durable when it returns, with its mapping (I7) */
+#define THIN_MAY_UNMAP 0x2u /* zero: may give the blocks back */
+#define THIN_FAST_ONLY 0x4u /* zero: -ENOTSUP rather than writing zeros */
 
 THIN_MUST_CHECK int thin_volume_read(struct thin_volume *v, void *buf, uint64_t offset,
 				     size_t len);
-THIN_MUST_CHECK int thin_volume_write(struct thin_volume *v, const void *buf, uint64_t offset,
-				      size_t len, unsigned flags);
+THIN_MUST_CHECK int thin_volume_write(struct thin_volume *v, const void *buf,
+				      uint64_t offset, size_t len, unsigned flags);
 
-/* Unmap the blocks that lie inside as a whole; the origin shows again there. */
+/*
+ * Unmap the blocks that lie inside as a whole; the origin shows again there.
+ * The volume's own end counts as the end of a block: trimming all of it
+ * leaves nothing, also where its size is not a multiple of the block size.
+ * Nothing where discards are ignored.
+ */
 THIN_MUST_CHECK int thin_volume_trim(struct thin_volume *v, uint64_t offset, uint64_t len,
 				     unsigned flags);
 
-/* Reads as zeros afterwards, whatever the origin holds (I11). */
+/*
+ * Reads as zeros afterwards, whatever the origin holds (I11).  Blocks that
+ * are mapped stay so, but for shared ones and with THIN_MAY_UNMAP; below the
+ * origin's end blocks are allocated, elsewhere a hole is enough.
+ * With THIN_FAST_ONLY: -ENOTSUP, and nothing changed, where anything would
+ * have to be written.
+ */
 THIN_MUST_CHECK int thin_volume_zero(struct thin_volume *v, uint64_t offset, uint64_t len,
 				     unsigned flags);
 
@@ -237,7 +276,8 @@ THIN_MUST_CHECK int thin_volume_zero(struct thin_volume *v, uint64_t offset, uin
 THIN_MUST_CHECK int thin_volume_flush(struct thin_volume *v);
 
 /* A hint that [@offset, @offset + @len) will be read soon. */
-THIN_MUST_CHECK int thin_volume_cache(struct thin_volume *v, uint64_t offset, uint64_t len);
+THIN_MUST_CHECK int thin_volume_cache(struct thin_volume *v, uint64_t offset,
+				      uint64_t len);
 
 enum thin_map_type {
 	THIN_MAP_DATA,	 /* in the pool, this volume's alone */
@@ -246,7 +286,8 @@ enum thin_map_type {
 	THIN_MAP_ZERO,	 /* reads as zeros, takes no space */
 };
 
-typedef int thin_map_fn(void *ctx, uint64_t offset, uint64_t len, enum thin_map_type type);
+typedef int thin_map_fn(void *ctx, uint64_t offset, uint64_t len,
+			enum thin_map_type type);
 
 /*
  * Copy what [@offset, @offset + @len) still shows of the origin into the

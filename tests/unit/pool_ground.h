@@ -26,6 +26,7 @@ struct ground {
 	struct thin_pool_params params;
 	struct thin_pool *pool;
 	atomic_uint events[EVENT_KINDS];
+	struct thin_mutex detail_lock;
 	char detail[128]; /* of the last one */
 };
 
@@ -33,7 +34,9 @@ static inline void ground_event(void *ctx, enum thin_pool_event event, const cha
 {
 	struct ground *g = ctx;
 
+	thin_mutex_lock(&g->detail_lock);
 	snprintf(g->detail, sizeof(g->detail), "%s", detail);
+	thin_mutex_unlock(&g->detail_lock);
 	atomic_fetch_add(&g->events[event], 1);
 }
 
@@ -44,6 +47,7 @@ static inline struct ground *ground_make(uint64_t block_size, uint64_t data_bloc
 	struct ground *g = calloc(1, sizeof(*g));
 
 	assert_non_null(g);
+	thin_mutex_init(&g->detail_lock);
 	g->metadata = shelf_new(metadata_blocks * THIN_METADATA_BLOCK);
 	g->data = shelf_new(data_blocks * block_size);
 	assert_non_null(g->metadata);

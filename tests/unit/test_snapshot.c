@@ -127,7 +127,8 @@ static void test_drains(void **state)
 	write_start(&before);
 	WAIT_FOR(door_waiting(&door) == 1);
 	call_start(&snap, snapshot_1_to_2, g);
-	usleep(10000);
+	WAIT_FOR(v->core->gate.shut);
+	usleep(5000);
 	assert_false(snap.done);
 	write_start(&after);
 	usleep(10000);
