@@ -185,6 +185,31 @@ static void test_exact_counts_without_bitmap(void **state)
 	image_fini(&img);
 }
 
+/* A stale exact count does not spoil those that come after it. */
+static void test_stale_before_others(void **state)
+{
+	struct image img;
+	struct thin_disk_node *n;
+	struct le32 three = le32_of(3);
+
+	(void)state;
+	image_init(&img, 64, 1000);
+	img.time = 1;
+	for (unsigned i = 0; i < 3; i++)
+		image_device(&img, i, image_leaf(&img, 0, 100, 10, 0), 10, 0, 1);
+	image_commit(&img);
+	image_add(&img, img.data_overflow, 110, &three);
+	n = image_node(&img, img.data_overflow);
+	for (uint32_t i = 0; i < thin_node_nr(n); i++)
+		n->keys[i] = le64_of(i ? 99 + i : 50);
+	image_seal(&img, THIN_NODE, img.data_overflow);
+	IMAGE_EXPECT(&img, THIN_AUDIT_OVERFLOW_STALE);
+	image_expect_text(&img,
+			  "count of data block 50: an exact count, where the bitmap "
+			  "has a small one: is 3, should be 0");
+	image_fini(&img);
+}
+
 static void test_held_copy(void **state)
 {
 	struct image img;
@@ -568,6 +593,7 @@ int main(void)
 		cmocka_unit_test(test_other_trees),
 		cmocka_unit_test(test_bitmaps),
 		cmocka_unit_test(test_exact_counts_without_bitmap),
+		cmocka_unit_test(test_stale_before_others),
 		cmocka_unit_test(test_held_copy),
 		cmocka_unit_test(test_slack),
 		cmocka_unit_test(test_mappings_are_joined),
