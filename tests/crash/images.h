@@ -62,6 +62,7 @@ struct images {
 	unsigned max_exact; /* so many metadata changes: all subsets */
 	unsigned random_subsets;
 	unsigned random_mixes; /* of the data */
+	unsigned every;	       /* one point in so many; 0: all */
 	image_fn *fn;
 	void *ctx;
 	struct seen *seen;
