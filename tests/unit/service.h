@@ -15,7 +15,8 @@
 #define POOL scratch("pool")
 
 /* A request in which ' stands for ". */
-static char *request_text(const char *fmt, va_list ap)
+__attribute__((format(printf, 1, 0))) static char *request_text(const char *fmt,
+								va_list ap)
 {
 	char *text;
 
