@@ -46,7 +46,8 @@ static inline struct json_object *reply_to(struct thinbd *t, const char *text)
 static struct thinbd *asked;
 
 /* The result; put it. */
-static inline struct json_object *ok(const char *fmt, ...)
+__attribute__((format(printf, 1, 2))) static inline struct json_object *
+ok(const char *fmt, ...)
 {
 	struct json_object *o, *result;
 	va_list ap;
@@ -69,7 +70,9 @@ static inline void done(struct json_object *o)
 }
 
 /* Refused with @code, and @part in the message, which is one line. */
-static inline void refused(const char *code, const char *part, const char *fmt, ...)
+__attribute__((format(printf, 3, 4))) static inline void refused(const char *code,
+								 const char *part,
+								 const char *fmt, ...)
 {
 	struct json_object *o, *error, *value;
 	va_list ap;
