@@ -85,7 +85,7 @@ THINBD_MUST_CHECK int thinbd_parse_size(const char *text, uint64_t *ret_bytes);
  *                      has no name (made by a message) has "name": "#ID" and
  *                      "size": null
  *   show              the same and {"origin_identity": object or null,
- *                      "snapshots": [name], "transaction_id",
+ *                      "snapshots": [name], "flattening": bool, "transaction_id",
  *                      "creation_time", "snapshotted_time", "problem":
  *                      line or null (why it can not be served)}
  *   map               items {"offset", "length", "type"}

@@ -218,6 +218,19 @@ const char *thin_arg_nth(const struct thin_args *a, const char *name, size_t i)
 	return json_object_get_string(json_object_array_get_idx(get(a, name), i));
 }
 
+/* A rate may say that it is one. */
+static int parse(const char *text, bool rate, uint64_t *ret, struct thin_error *e)
+{
+	_cleanup_free char *size = strdup(text);
+	size_t len = strlen(text);
+
+	if (!size)
+		return -ENOMEM;
+	if (rate && len > 2 && !strcmp(text + len - 2, "/s"))
+		size[len - 2] = '\0';
+	return thin_size_parse(size, ret, e);
+}
+
 int thin_arg_size(const struct thin_args *a, const char *name, uint64_t *ret,
 		  struct thin_error *e)
 {
@@ -230,7 +243,8 @@ int thin_arg_size(const struct thin_args *a, const char *name, uint64_t *ret,
 		return 0;
 	}
 	/* A number's text is one of the forms that people write. */
-	int r = thin_size_parse(json_object_get_string(o), &bytes, &why);
+	int r = parse(json_object_get_string(o),
+		      find_param(a->verb, name)->kind == THINBD_KIND_RATE, &bytes, &why);
 	if (!r && !bytes)
 		r = thin_error_set(&why, -EINVAL, "must not be 0");
 	if (r)

@@ -9,6 +9,7 @@
  * forks in between.
  */
 #include "service/extend.h"
+#include "service/flatten.h"
 #include "service/service.h"
 
 #include <errno.h>
@@ -284,6 +285,7 @@ static struct thinbd *new_service(const struct thinbd_params *p)
 	thin_mutex_init(&t->lock);
 	thin_mutex_init(&t->handles_lock);
 	thin_mutex_init(&t->origins_lock);
+	thin_mutex_init(&t->jobs_lock);
 	thin_cond_init(&t->origins_changed);
 	return t;
 }
@@ -330,6 +332,8 @@ static int start(struct thinbd *t, struct thin_error *e)
 		r = thin_extender_start(t->extender);
 	if (!r && t->attachment.start)
 		r = t->attachment.start(t->attachment.ctx);
+	if (!r && t->registry && !t->read_only)
+		thin_jobs_resume(t);
 	return r;
 }
 
@@ -346,8 +350,10 @@ int thinbd_close(struct thinbd *t)
 
 	if (!t)
 		return 0;
+	atomic_store(&t->ending, true);
 	if (t->attachment.stop)
 		t->attachment.stop(t->attachment.ctx);
+	thin_jobs_stop(t);
 	thin_close_handles(t);
 	thin_extender_stop(t->extender);
 	thin_registry_close(t->registry);
@@ -360,6 +366,7 @@ int thinbd_close(struct thinbd *t)
 	thin_pool_conf_fini(&t->conf);
 	thin_pool_lock_release(t->pool_lock);
 	thin_cond_fini(&t->origins_changed);
+	thin_mutex_fini(&t->jobs_lock);
 	thin_mutex_fini(&t->origins_lock);
 	thin_mutex_fini(&t->handles_lock);
 	thin_mutex_fini(&t->lock);

@@ -25,7 +25,7 @@ struct thin_call {
 typedef int thin_handler(struct thin_call *c, struct json_object **ret,
 			 struct thin_error *e);
 
-/* verbs_create.c, verbs_volume.c, verbs_resize.c, verbs_flatten.c */
+/* verbs_create.c, verbs_volume.c, verbs_resize.c, flatten.c */
 thin_handler thin_do_create, thin_do_snapshot;
 thin_handler thin_do_delete, thin_do_rename, thin_do_set;
 thin_handler thin_do_resize, thin_do_rollback;

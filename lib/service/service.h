@@ -15,6 +15,7 @@
  *   lock          changes of the registry, and of the metadata's devices
  *   handles_lock  who has which volume open
  *   origins_lock  which origins are open
+ *   jobs_lock     by itself
  *
  * None of them is held for I/O of volumes, nor while an origin is opened for a
  * client.
@@ -30,6 +31,7 @@
 
 #include <stdatomic.h>
 
+struct thin_job;
 struct thin_origin_entry;
 
 /* What is above this room and lives as long as the pool: the socket. */
@@ -45,6 +47,7 @@ struct thinbd {
 	bool read_only;	      /* for a reason that `why_read_only` says */
 	const char *why_read_only;
 	atomic_bool served; /* others can send requests */
+	atomic_bool ending; /* being closed: who waits for requests is hung up on */
 	thinbd_event_fn *event;
 	void *event_ctx;
 
@@ -65,6 +68,9 @@ struct thinbd {
 	struct thin_mutex origins_lock;
 	struct thin_cond origins_changed;
 	struct thin_origin_entry *origins THIN_GUARDED_BY(origins_lock);
+
+	struct thin_mutex jobs_lock;
+	struct thin_job *jobs THIN_GUARDED_BY(jobs_lock);
 
 	struct thin_extender *extender; /* NULL: table style, or read-only */
 	struct thin_attachment attachment;

@@ -148,6 +148,7 @@ int thin_do_show(struct thin_call *c, struct json_object **ret, struct thin_erro
 	struct json_object *o = thin_volume_json(c->t, v);
 	thin_json_add(o, "origin_identity", identity_json(v));
 	thin_json_add(o, "snapshots", children_json(c->t, v->name));
+	thin_json_add(o, "flattening", json_object_new_boolean(v->flattening));
 	add_device(c->t, v, o);
 	thin_json_add(o, "problem", problem_json(c->t, v));
 	*ret = o;

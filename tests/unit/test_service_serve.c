@@ -277,6 +277,116 @@ static void extents(void **state)
 	end_serving(t);
 }
 
+/* --- flatten in the background -------------------------------------------- */
+
+static bool is_flattening(void)
+{
+	struct json_object *o = ok("{'verb':'show','args':{'name':'vm1'}}");
+	bool flattening = json_object_get_boolean(at(o, "flattening"));
+
+	done(o);
+	return flattening;
+}
+
+static void make_volume_over_a_file(void)
+{
+	FILE *f = fopen(scratch("base"), "w");
+
+	for (size_t i = 0; i < MIB(4); i++)
+		fputc('b', f);
+	fclose(f);
+	done(ok("{'verb':'create','args':{'name':'vm1','origin':'%s'}}",
+		scratch("base")));
+}
+
+static struct thinbd *listen_too(void)
+{
+	struct thinbd_params p = {.dir = POOL, .command = "test"};
+	struct thinbd *t;
+
+	assert_int_equal(thinbd_open(&p, &t, NULL), 0);
+	assert_int_equal(thinbd_listen(t, NULL), 0);
+	assert_int_equal(thinbd_start(t, NULL), 0);
+	return asked = t;
+}
+
+/* A client that asks whoever serves the pool. */
+static void *slow_flatten(void *arg)
+{
+	char *reply;
+
+	(void)arg;
+	assert_int_equal(thinbd_call(POOL,
+				     "{\"verb\":\"flatten\",\"args\":{\"name\":\"vm1\","
+				     "\"rate\":\"64K/s\"}}",
+				     NULL, &reply),
+			 0);
+	return reply;
+}
+
+static void flatten_goes_on_after_a_restart(void **state)
+{
+	pthread_t thread;
+	void *reply;
+
+	(void)state;
+	make_volume_over_a_file();
+	struct thinbd *t = listen_too();
+	assert_int_equal(pthread_create(&thread, NULL, slow_flatten, NULL), 0);
+	for (int i = 0; i < 500 && !used_bytes(); i++)
+		usleep(10000);
+	assert_true(used_bytes() > 0);
+	assert_true(is_flattening());
+	refused("EBUSY", "flatten",
+		"{'verb':'resize','args':{'name':'vm1','size':'8M'}}");
+	refused("EBUSY", "client", "{'verb':'delete','args':{'names':['vm1']}}");
+	end_serving(t);
+	assert_int_equal(pthread_join(thread, &reply), 0);
+	assert_has(reply, "error");
+	free(reply);
+	assert_true(is_flattening());
+	/* the rest at full speed, by itself */
+	t = serve();
+	for (int i = 0; i < 500 && is_flattening(); i++)
+		usleep(10000);
+	assert_false(is_flattening());
+	assert_int_equal(remove(scratch("base")), 0);
+	assert_true(has_bytes(t, "vm1", 0, MIB(4), 'b'));
+	end_serving(t);
+	assert_clean();
+}
+
+static int stop_soon(void *ctx, uint64_t nr_done, uint64_t total)
+{
+	(void)nr_done;
+	(void)total;
+	return ++*(int *)ctx > 2;
+}
+
+static void flatten_may_be_cancelled(void **state)
+{
+	int calls = 0;
+	struct thinbd_observer o = {.ctx = &calls, .progress = stop_soon};
+	char *reply;
+
+	(void)state;
+	make_volume_over_a_file();
+	struct thinbd *t = serve();
+	assert_int_equal(thinbd_request(t,
+					"{\"verb\":\"flatten\",\"args\":{\"name\":"
+					"\"vm1\",\"rate\":\"1M\"}}",
+					&o, &reply),
+			 0);
+	assert_has(reply, "ECANCELED");
+	free(reply);
+	assert_false(is_flattening());
+	assert_true(has_bytes(t, "vm1", 0, MIB(4), 'b'));
+	done(ok("{'verb':'flatten','args':{'name':'vm1'}}"));
+	assert_int_equal(used_bytes(), MIB(4));
+	end_serving(t);
+	assert_clean();
+}
+
 /* --- the life of a server ------------------------------------------------ */
 
 static void the_pool_is_locked(void **state)
@@ -300,14 +410,8 @@ static void the_pool_is_locked(void **state)
 static void calls_go_to_the_server(void **state)
 {
 	(void)state;
-	struct thinbd *t = serve();
-	assert_int_equal(thinbd_listen(t, NULL), 0);
-	end_serving(t);
-	/* a server listens before it starts */
-	struct thinbd_params p = {.dir = POOL, .command = "test"};
-	assert_int_equal(thinbd_open(&p, &t, NULL), 0);
-	assert_int_equal(thinbd_listen(t, NULL), 0);
-	assert_int_equal(thinbd_start(t, NULL), 0);
+	struct thinbd *t = listen_too();
+	asked = NULL; /* the socket has to be found */
 	struct json_object *o = ok("{'verb':'create','args':{'name':'vm1','size':'1M'}}");
 	assert_text(o, "name", "vm1");
 	done(o);
@@ -400,6 +504,8 @@ int main(void)
 		TEST(force_takes_a_volume_away),
 		TEST(force_waits_for_requests),
 		TEST(extents),
+		TEST(flatten_goes_on_after_a_restart),
+		TEST(flatten_may_be_cancelled),
 		TEST(the_pool_is_locked),
 		TEST(calls_go_to_the_server),
 		TEST(table_style),

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Copying is a request like a client's, for blocks that the origin shows; so
+ * the volume stays in use, and what was copied need not be noted anywhere:
+ * the origin does not show there any more.
+ *
+ * That it is being done is in the registry first, that the origin is gone
+ * last.  A crash in between leaves a volume that is being flattened.
+ */
+#include "service/flatten.h"
+
+#include "service/requests.h"
+#include "util/checked.h"
+
+#include <errno.h>
+#include <time.h>
+
+/* At a time: what a cancellation waits for, and one step of the progress. */
+#define STEP (UINT64_C(8) << 20)
+
+#define NAP_NS 50000000
+
+struct flatten {
+	struct thinbd *t;
+	const struct thin_flatten_params *p;
+	struct thinbd_volume *h;
+	uint64_t size;	 /* up to where the origin is shown */
+	uint64_t at;	 /* done up to there */
+	uint64_t copied; /* bytes */
+	uint64_t start_ns;
+};
+
+static int progress(struct flatten *f)
+{
+	return f->p->progress ? f->p->progress(f->p->ctx, f->at, f->size) : 0;
+}
+
+/* What has to be copied in a part; blocks without data need nothing. */
+struct need {
+	uint64_t begin, end; /* the first run of it; empty: none */
+};
+
+static int note_need(void *ctx, uint64_t offset, uint64_t len, enum thinbd_extent type)
+{
+	struct need *n = ctx;
+
+	if (type != THINBD_EXTENT_ORIGIN)
+		return n->begin < n->end; /* the run is over */
+	if (n->begin == n->end)
+		n->begin = offset;
+	n->end = offset + len;
+	return 0;
+}
+
+/* Not faster than it was asked for; in short naps, so that it can be ended. */
+static int pace(struct flatten *f)
+{
+	const struct timespec nap = {.tv_nsec = NAP_NS};
+	uint64_t due_ns;
+	int r = 0;
+
+	if (!f->p->rate)
+		return 0;
+	due_ns = f->start_ns + (uint64_t)((double)f->copied / (double)f->p->rate * 1e9);
+	while (!r && thin_now_ns() < due_ns) {
+		(void)nanosleep(&nap, NULL);
+		r = progress(f);
+	}
+	return r;
+}
+
+/* [@begin, @end): copy each run that the origin shows. */
+static int copy_part(struct flatten *f, uint64_t begin, uint64_t end)
+{
+	while (begin < end) {
+		struct need n = {0};
+		int r = thinbd_extents(f->h, begin, end - begin, note_need, &n);
+		if (r < 0)
+			return r;
+		if (n.begin == n.end)
+			return 0;
+		r = thin_handle_hydrate(f->h, n.begin, n.end - n.begin);
+		if (r)
+			return r;
+		f->copied += n.end - n.begin;
+		begin = n.end;
+		r = pace(f);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+static int copy_all(struct flatten *f)
+{
+	f->start_ns = thin_now_ns();
+	for (; f->at < f->size; f->at += STEP) {
+		int r = progress(f);
+		if (!r)
+			r = copy_part(f, f->at, thin_min(f->at + STEP, f->size));
+		if (r)
+			return r;
+	}
+	f->at = f->size;
+	return progress(f);
+}
+
+/* --- the registry -------------------------------------------------------- */
+
+static int drop_origin(struct thin_volume_conf *v)
+{
+	v->origin_size = v->origin_inode = 0;
+	v->origin_mtime_ns = v->origin_ctime_ns = 0;
+	int r = thin_string_set(&v->origin, NULL);
+	return r ? r : thin_string_set(&v->origin_path, NULL);
+}
+
+static int update_locked(struct flatten *f, bool flattening, bool drop,
+			 struct thin_error *e) THIN_REQUIRES(f->t->lock)
+{
+	_cleanup_volume_conf const struct thin_volume_conf *v = NULL;
+	_cleanup_volume_conf struct thin_volume_conf *changed = NULL;
+	int r = thin_find(f->t, f->p->name, &v, e);
+
+	if (!r && v->flattening == flattening && !drop)
+		return 0;
+	if (!r)
+		r = thin_volume_conf_copy(v, &changed);
+	if (!r && drop)
+		r = drop_origin(changed);
+	if (r)
+		return r;
+	changed->flattening = flattening;
+	struct thin_change change = {.kind = THIN_CHANGE_UPDATE, .volume = changed};
+	return thin_registry_change(f->t->registry, &change, 1, e);
+}
+
+/* Leaves f->h NULL where there is nothing to do. */
+static int begin(struct flatten *f, struct thin_error *e)
+{
+	_cleanup_volume_conf const struct thin_volume_conf *v = NULL;
+
+	thin_mutex_lock(&f->t->lock);
+	int r = thin_find(f->t, f->p->name, &v, e);
+	if (!r && v->origin)
+		r = update_locked(f, true, false, e);
+	thin_mutex_unlock(&f->t->lock);
+	if (r || !v->origin)
+		return r;
+	f->size = thin_min(v->size, v->origin_size);
+	return thin_handle_open(f->t, f->p->name, THIN_HANDLE_FLATTEN, &f->h, e);
+}
+
+/* The registry knows first: after a crash the volume is opened without. */
+static int end(struct flatten *f, struct thin_error *e)
+{
+	int r = thinbd_flush(f->h);
+
+	if (r)
+		return r;
+	thin_mutex_lock(&f->t->lock);
+	r = update_locked(f, false, true, e);
+	if (!r)
+		thin_handle_drop_origin(f->h);
+	thin_mutex_unlock(&f->t->lock);
+	return r;
+}
+
+/* Who cancels it does not want it to go on by itself. */
+static int cancelled(struct flatten *f, struct thin_error *e)
+{
+	thin_mutex_lock(&f->t->lock);
+	int r = update_locked(f, false, false, e);
+	thin_mutex_unlock(&f->t->lock);
+	return r ? r
+		 : thin_error_set(e, -ECANCELED,
+				  "%s: cancelled; `thinbd flatten %s` goes on with it",
+				  f->p->name, f->p->name);
+}
+
+int thin_flatten(struct thinbd *t, const struct thin_flatten_params *p,
+		 uint64_t *ret_copied, struct thin_error *e)
+{
+	struct flatten f = {.t = t, .p = p};
+	int r = begin(&f, e);
+
+	if (!r && f.h)
+		r = copy_all(&f);
+	if (!r && f.h)
+		r = end(&f, e);
+	thinbd_volume_close(f.h);
+	*ret_copied = f.copied;
+	/* Whom the end of the server hangs up on has cancelled nothing. */
+	if (r == -ECANCELED && !atomic_load(&t->ending))
+		return cancelled(&f, e);
+	return r ? thin_error_default(e, r, "%s: %s", p->name, thin_strerror(r)) : 0;
+}
+
+/* --- the verb ------------------------------------------------------------ */
+
+static int tell_progress(void *ctx, uint64_t done, uint64_t total)
+{
+	return thin_progress(ctx, done, total);
+}
+
+int thin_do_flatten(struct thin_call *c, struct json_object **ret, struct thin_error *e)
+{
+	struct thin_flatten_params p = {
+		.name = thin_arg_text(c->args, "name"),
+		.progress = tell_progress,
+		.ctx = c,
+	};
+	struct thin_error why = {0};
+	uint64_t copied = 0;
+	int r = thin_arg_size(c->args, "rate", &p.rate, &why);
+
+	if (r)
+		return thin_error_set(e, r, "%s: %s", p.name, why.text);
+	r = thin_flatten(c->t, &p, &copied, e);
+	if (r)
+		return r;
+	*ret = json_object_new_object();
+	thin_json_add(*ret, "name", thin_json_string(p.name));
+	thin_json_add(*ret, "copied_bytes", thin_json_number(copied));
+	thin_json_add(*ret, "done", json_object_new_boolean(true));
+	return 0;
+}
