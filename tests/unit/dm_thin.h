@@ -75,4 +75,64 @@ static inline uint64_t mapped_blocks(struct thin_volume *v)
 	return info.mapped_blocks;
 }
 
+/* --- metadata alone ------------------------------------------------------------- */
+
+#define SMALL UINT64_C(4096) /* a data block here: many cost nothing */
+
+static inline struct ground *ground_small(uint64_t data_blocks)
+{
+	struct ground *g = ground_make(SMALL, data_blocks, 2048);
+
+	ground_open(g);
+	return g;
+}
+
+/* Mappings without data. */
+static inline void map_blocks(struct thin_volume *v, uint64_t vblock, uint64_t nr)
+{
+	struct thin_metadata *m = v->core->pool->m;
+
+	while (nr) {
+		uint64_t dblock, got;
+
+		assert_int_equal(thin_metadata_reserve(m, nr, &dblock, &got), 0);
+		assert_int_equal(thin_metadata_insert(v->core->d, vblock, dblock, got),
+				 0);
+		vblock += got;
+		nr -= got;
+	}
+}
+
+static inline void trim_blocks(struct thin_volume *v, uint64_t begin, uint64_t end)
+{
+	assert_int_equal(thin_volume_trim(v, begin * SMALL, (end - begin) * SMALL, 0), 0);
+}
+
+/* Where each of the first @nr blocks is, to be freed. */
+static inline uint64_t *map_of(struct thin_volume *v, uint64_t nr)
+{
+	uint64_t *map = calloc(nr, sizeof(*map)), pos = 0;
+	struct thin_run runs[16];
+	size_t n;
+
+	assert_non_null(map);
+	while (pos < nr) {
+		assert_int_equal(thin_metadata_lookup(v->core->d, pos, nr, runs, 16, &n),
+				 0);
+		for (size_t i = 0; i < n; i++)
+			for (uint64_t b = 0; b < runs[i].nr; b++)
+				map[pos++] =
+					runs[i].mapped ? runs[i].dblock + b : NOWHERE;
+	}
+	return map;
+}
+
+static inline void expect_map(struct thin_volume *v, const uint64_t *want, uint64_t nr)
+{
+	uint64_t *map = map_of(v, nr);
+
+	assert_memory_equal(map, want, nr * sizeof(*map));
+	free(map);
+}
+
 #endif
