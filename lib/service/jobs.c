@@ -68,7 +68,7 @@ static int start_thread(struct thin_job *job)
 	return r;
 }
 
-static int start_locked(struct thinbd *t, const char *name) THIN_REQUIRES(t->jobs_lock)
+static int start_job(struct thinbd *t, const char *name)
 {
 	struct thin_job *job = calloc(1, sizeof(*job));
 	char *copy = strdup(name);
@@ -87,14 +87,6 @@ static int start_locked(struct thinbd *t, const char *name) THIN_REQUIRES(t->job
 	return 0;
 }
 
-static int start_job(struct thinbd *t, const char *name)
-{
-	thin_mutex_lock(&t->jobs_lock);
-	int r = start_locked(t, name);
-	thin_mutex_unlock(&t->jobs_lock);
-	return r;
-}
-
 void thin_jobs_resume(struct thinbd *t)
 {
 	_cleanup_volume_list struct thin_volume_list list = {0};
@@ -111,12 +103,10 @@ void thin_jobs_stop(struct thinbd *t)
 {
 	struct thin_job *job;
 
-	thin_mutex_lock(&t->jobs_lock);
 	for (job = t->jobs; job; job = job->next)
 		atomic_store(&job->stop, true);
 	while ((job = t->jobs)) {
 		t->jobs = job->next;
 		end_job(job);
 	}
-	thin_mutex_unlock(&t->jobs_lock);
 }

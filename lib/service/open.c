@@ -285,7 +285,6 @@ static struct thinbd *new_service(const struct thinbd_params *p)
 	thin_mutex_init(&t->lock);
 	thin_mutex_init(&t->handles_lock);
 	thin_mutex_init(&t->origins_lock);
-	thin_mutex_init(&t->jobs_lock);
 	thin_cond_init(&t->origins_changed);
 	return t;
 }
@@ -366,7 +365,6 @@ int thinbd_close(struct thinbd *t)
 	thin_pool_conf_fini(&t->conf);
 	thin_pool_lock_release(t->pool_lock);
 	thin_cond_fini(&t->origins_changed);
-	thin_mutex_fini(&t->jobs_lock);
 	thin_mutex_fini(&t->origins_lock);
 	thin_mutex_fini(&t->handles_lock);
 	thin_mutex_fini(&t->lock);

@@ -15,7 +15,6 @@
  *   lock          changes of the registry, and of the metadata's devices
  *   handles_lock  who has which volume open
  *   origins_lock  which origins are open
- *   jobs_lock     by itself
  *
  * None of them is held for I/O of volumes, nor while an origin is opened for a
  * client.
@@ -69,8 +68,7 @@ struct thinbd {
 	struct thin_cond origins_changed;
 	struct thin_origin_entry *origins THIN_GUARDED_BY(origins_lock);
 
-	struct thin_mutex jobs_lock;
-	struct thin_job *jobs THIN_GUARDED_BY(jobs_lock);
+	struct thin_job *jobs; /* only who starts and who closes the pool */
 
 	struct thin_extender *extender; /* NULL: table style, or read-only */
 	struct thin_attachment attachment;

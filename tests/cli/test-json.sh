@@ -58,7 +58,7 @@ shape "$volume" resize vm1 1M
 shape "$volume" rollback vm1 vm1@b
 shape "[$volume]" list
 shape "[$volume]" list --tree
-shape "{**$volume, 'origin_identity': 'any', 'snapshots': ['str'], 'transaction_id': 'int',
+shape "{**$volume, 'origin_identity': 'any', 'snapshots': ['str'], 'flattening': 'bool', 'transaction_id': 'int',
     'creation_time': 'int', 'snapshotted_time': 'int', 'problem': 'str?'}" show vm1
 shape "[{'offset': 'int', 'length': 'int', 'type': 'str'}]" map vm1
 shape "[{'offset': 'int', 'length': 'int'}]" diff vm1@b vm1
