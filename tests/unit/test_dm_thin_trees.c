@@ -188,7 +188,7 @@ static void held_top_level_stays(void **state)
 	(void)state;
 	for (uint32_t id = 1000; id < 1300; id++)
 		assert_int_equal(thin_pool_create_thin(g->pool, id), 0);
-	map_blocks(v, 0, 600); /* 12.20: in memory only when it is held */
+	map_blocks(v, 0, 600); /* 12.19: in memory only when it is held */
 	assert_int_equal(thin_pool_hold(g->pool), 0);
 	for (int i = 0; i < 2; i++) {
 		h = walk_held(g);
