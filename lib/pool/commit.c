@@ -10,7 +10,9 @@
  *  C1  A FLUSH or FUA that returns 0 joined a commit or a flush that started
  *      after it came (I7).  Where all the volume's mappings are durable, a
  *      flush of the data is enough.
- *  C2  Nobody waits for a commit who is inside a gate, a range or an epoch.
+ *  C2  Nobody waits for a commit who is in an epoch; nor inside a gate or a
+ *      range, but where metadata is down to the reserve (space.c).  So what
+ *      a commit waits for, I/O and epochs, must not wait for one of these.
  *  C3  One flush of the data at a time, and none after one that failed.  The
  *      kernel tells of a lost write once: of two flushes at a time one would
  *      get the error, and the other, on which a superblock waits, success.

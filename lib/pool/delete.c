@@ -24,7 +24,7 @@
 
 static int commit_between(struct thin_pool *pool, unsigned step)
 {
-	if (step % STEPS_PER_COMMIT && !thin_metadata_scarce(pool))
+	if (step % STEPS_PER_COMMIT && !thin_space_scarce(pool))
 		return 0;
 	return thin_commit_now(pool);
 }

@@ -18,32 +18,42 @@
  * Zeros are what reads give afterwards (I11), so over an origin there must
  * be blocks for them; elsewhere a hole does.  They go the way of writes.
  *
- * Unmapping needs metadata too.  When only the reserve is left there is a
- * commit after each step, outside the gate: the step freed some.  A trim is
- * then not one whole request for a snapshot; but it promises nothing about
- * what is read.
+ * Unmapping needs metadata too.  When only the reserve is left a commit
+ * after each step gives back what the step freed.
  */
 
-/* Unmaps from *@begin on; stops before @end where metadata is scarce. */
-static int unmap_steps(struct thin_core *core, uint64_t *begin, uint64_t end)
+int thin_unmap(struct thin_core *core, uint64_t begin, uint64_t end)
 {
-	struct thin_range range;
-	int r = thin_pool_may_change(core->pool);
+	int r = 0;
 
-	while (!r && *begin < end) {
-		uint64_t to = thin_min(*begin + THIN_UNMAP_STEP, end);
-
-		thin_range_lock(&core->ranges, &range, *begin, to);
-		r = thin_metadata_remove_range(core->d, *begin, to, THIN_UNMAP_STEP,
-					       begin, NULL);
-		thin_range_unlock(&core->ranges, &range);
-		if (thin_metadata_scarce(core->pool))
-			break;
+	while (begin < end && !r) {
+		r = thin_metadata_remove_range(core->d, begin, end, THIN_UNMAP_STEP,
+					       &begin, NULL);
+		if (!r && begin < end && thin_space_scarce(core->pool))
+			r = thin_space_settle(core->pool);
 	}
 	return r;
 }
 
-/* Where the last covered block of [.., @end) ends; inside the gate. */
+/* Ranges are short, so that a writer to one of the blocks is soon let in. */
+static int trim_blocks(struct thin_core *core, uint64_t begin, uint64_t end)
+{
+	struct thin_range range;
+	uint64_t to;
+	int r = 0;
+
+	for (; begin < end && !r; begin = to) {
+		to = thin_min(begin + THIN_UNMAP_STEP, end);
+		thin_range_lock(&core->ranges, &range, begin, to);
+		r = thin_unmap(core, begin, to);
+		thin_range_unlock(&core->ranges, &range);
+		if (!r && thin_space_scarce(core->pool))
+			r = thin_space_settle(core->pool);
+	}
+	return r;
+}
+
+/* Where the last covered block of [.., @end) ends. */
 static uint64_t covered_end(struct thin_core *core, uint64_t end)
 {
 	uint64_t bs = core->pool->block_size;
@@ -51,22 +61,17 @@ static uint64_t covered_end(struct thin_core *core, uint64_t end)
 	return end == atomic_load(&core->size) ? thin_div_up(end, bs) : end / bs;
 }
 
-static int unmap(struct thin_core *core, uint64_t offset, uint64_t len)
+static int trim(struct thin_core *core, uint64_t offset, uint64_t len)
 {
-	uint64_t begin = thin_div_up(offset, core->pool->block_size), end;
+	uint64_t begin = thin_div_up(offset, core->pool->block_size);
 	int r;
 
-	for (;;) {
-		thin_gate_enter(&core->gate);
-		end = covered_end(core, offset + len);
-		r = unmap_steps(core, &begin, end);
-		thin_gate_leave(&core->gate);
-		if (r || begin >= end)
-			return r;
-		r = thin_commit_now(core->pool);
-		if (r)
-			return r;
-	}
+	thin_gate_enter(&core->gate);
+	r = thin_pool_may_change(core->pool);
+	if (!r)
+		r = trim_blocks(core, begin, covered_end(core, offset + len));
+	thin_gate_leave(&core->gate);
+	return r;
 }
 
 int thin_volume_trim(struct thin_volume *v, uint64_t offset, uint64_t len, unsigned flags)
@@ -78,7 +83,7 @@ int thin_volume_trim(struct thin_volume *v, uint64_t offset, uint64_t len, unsig
 	if (r || !len)
 		return r;
 	if (pool->params.discard != THIN_DISCARD_IGNORE)
-		r = unmap(core, offset, len);
+		r = trim(core, offset, len);
 	if (r)
 		return thin_commit_error(pool, r);
 	thin_space_unmapped(pool);

@@ -208,6 +208,13 @@ struct thin_patience {
 
 void thin_space_init(struct thin_space *s, uint64_t timeout_ns);
 void thin_space_fini(struct thin_space *s);
+/*
+ * Have what the open transaction freed, and the commits before it: blocks of
+ * data and of metadata.  In no epoch.
+ */
+THIN_MUST_CHECK int thin_space_settle(struct thin_pool *pool);
+/* Is there no metadata left but the reserve? */
+bool thin_space_scarce(struct thin_pool *pool);
 /* Before each attempt. */
 void thin_space_look(struct thin_pool *pool, struct thin_patience *p);
 /*

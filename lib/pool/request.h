@@ -84,9 +84,8 @@ struct thin_request {
 	struct thin_origin *origin;
 	uint64_t origin_end; /* bytes; 0 without */
 
-	/* why an attempt gave up, with nothing done that can't be done again */
-	int short_of; /* blocks that could not be reserved: -ENOSPC, -ENOBUFS */
-	bool crowded; /* metadata is scarce: commit before unmapping more */
+	/* what could not be reserved, -ENOSPC or -ENOBUFS: nothing was done then */
+	int short_of;
 };
 
 struct thin_piece {
@@ -177,10 +176,7 @@ void *thin_work_buffer(struct thin_work *w);
 /* These blocks hold, or @out will have written, what belongs there. */
 THIN_MUST_CHECK int thin_work_insert(struct thin_work *w, uint64_t vblock,
 				     uint64_t dblock, uint64_t nr);
-/*
- * Do what @c's runs need, from the first one on.
- * Returns 0, or an error; for that of a request that gave up see there.
- */
+/* Do what @c's runs need, from the first one on. */
 THIN_MUST_CHECK int thin_work_run(struct thin_work *w, struct thin_cursor *c);
 
 /* --- provision.c ------------------------------------------------------------ */
@@ -192,10 +188,13 @@ THIN_MUST_CHECK int thin_provision(struct thin_request *req);
 
 /* --- write.c, discard.c ----------------------------------------------------- */
 
+/*
+ * Unmap [@begin, @end), which may be empty, in steps; where metadata is
+ * scarce with a commit after each of them.  Inside the gate; in no epoch.
+ */
+THIN_MUST_CHECK int thin_unmap(struct thin_core *core, uint64_t begin, uint64_t end);
 /* Do a request, whatever it takes; waits for room and for FUA's commit. */
 THIN_MUST_CHECK int thin_request_do(struct thin_request *req);
-/* Is there no metadata left but the reserve? */
-bool thin_metadata_scarce(struct thin_pool *pool);
 /* 0; -ERANGE; -EROFS. */
 THIN_MUST_CHECK int thin_volume_check(const struct thin_volume *v, uint64_t offset,
 				      uint64_t len, bool change);

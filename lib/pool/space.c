@@ -24,7 +24,9 @@
  * account of a shortage that is over already.
  *
  * Metadata at the reserve is not waited for: a commit may help, and if it
- * does not, only growing does.
+ * does not, only growing does.  Who finds that out half-way (unmapping takes
+ * metadata too) commits where he is, inside his gate: a snapshot then waits
+ * for that commit as well, but does not see half of a request (I8).
  */
 
 void thin_space_init(struct thin_space *s, uint64_t timeout_ns)
@@ -50,8 +52,7 @@ void thin_space_look(struct thin_pool *pool, struct thin_patience *p)
 	thin_mutex_unlock(&s->lock);
 }
 
-/* Get what the open transaction freed, and what commits before it did. */
-static int settle(struct thin_pool *pool)
+int thin_space_settle(struct thin_pool *pool)
 {
 	struct thin_metadata_info info;
 	int r = 0;
@@ -61,6 +62,14 @@ static int settle(struct thin_pool *pool)
 		r = thin_commit_now(pool);
 	thin_reap_settle(pool);
 	return r;
+}
+
+bool thin_space_scarce(struct thin_pool *pool)
+{
+	struct thin_metadata_info info;
+
+	thin_metadata_info(pool->m, &info);
+	return !info.metadata_free;
 }
 
 /* Of several the first one's patience counts for all. */
@@ -112,7 +121,7 @@ int thin_space_wait(struct thin_pool *pool, struct thin_patience *p, int what)
 
 	if (!p->settled) {
 		p->settled = true;
-		return settle(pool);
+		return thin_space_settle(pool);
 	}
 	if (what == -ENOBUFS) {
 		thin_pool_set_mode(pool, THIN_MODE_OUT_OF_METADATA);

@@ -2,7 +2,6 @@
 #include "pool/request.h"
 
 #include "util/checked.h"
-#include "util/limits.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -15,10 +14,11 @@
  *      nobody reads a block before it holds what belongs there (I5), and
  *      the flush of the commit that takes the mapping covers it (I2).
  *  W2  What goes in place goes to blocks that were looked up inside this
- *      epoch and this gate: they are still ours alone (I4).  They may be
- *      trimmed meanwhile; then the bytes land in a block that nobody has
- *      (I3: it is not given away before we leave the epoch), and the trim
- *      is taken to have come after us, as it may, being concurrent.
+ *      gate: they are still ours alone (I4).  Where their range is not held
+ *      they may be trimmed meanwhile; but then we are in the epoch in which
+ *      they were looked up, so the bytes land in a block that nobody else
+ *      has (I3), and the trim is taken to have come after us, as it may,
+ *      being concurrent.
  *  W3  Whole blocks are written from the caller's memory, neither copied
  *      nor read; of blocks in part only what the request leaves is read.
  */
@@ -51,14 +51,17 @@ void *thin_work_buffer(struct thin_work *w)
 	return buf;
 }
 
-/*
- * The metadata may get short here although it was not when the blocks were
- * reserved.  Part of the request is done then, so it is not tried again.
- */
+/* All blocks were reserved, but the metadata to map them may get short here. */
 static int insert_one(struct thin_work *w, const struct thin_insertion *i)
 {
-	int r = thin_metadata_insert(w->req->core->d, i->vblock, i->dblock, i->nr);
+	struct thin_device *d = w->req->core->d;
+	int r = thin_metadata_insert(d, i->vblock, i->dblock, i->nr);
 
+	if (r == -ENOBUFS) {
+		r = thin_space_settle(w->pool);
+		if (!r)
+			r = thin_metadata_insert(d, i->vblock, i->dblock, i->nr);
+	}
 	if (!r)
 		w->res.used += i->nr;
 	if (r != -ENOBUFS)
@@ -112,26 +115,13 @@ static int in_place(struct thin_work *w, const struct thin_piece *p)
 			       to - from);
 }
 
-/*
- * Blocks to be unmapped are put together over the holes between them.  They
- * go in steps; where metadata is scarce, one step and then a commit.
- */
+/* Blocks to be unmapped are put together over the holes between them. */
 static int unmap_gathered(struct thin_work *w)
 {
-	uint64_t end = w->unmap_end;
+	uint64_t begin = w->unmap_begin;
 
-	while (w->unmap_begin < end) {
-		int r = thin_metadata_remove_range(w->req->core->d, w->unmap_begin, end,
-						   THIN_UNMAP_STEP, &w->unmap_begin,
-						   NULL);
-		if (r)
-			return r;
-		if (w->unmap_begin < end && thin_metadata_scarce(w->pool)) {
-			w->req->crowded = true;
-			return -EAGAIN;
-		}
-	}
-	return 0;
+	w->unmap_begin = w->unmap_end;
+	return thin_unmap(w->req->core, begin, w->unmap_end);
 }
 
 static void unmap(struct thin_work *w, const struct thin_piece *p)

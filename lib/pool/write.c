@@ -24,14 +24,6 @@ int thin_volume_check(const struct thin_volume *v, uint64_t offset, uint64_t len
 	return change && v->read_only ? -EROFS : 0;
 }
 
-bool thin_metadata_scarce(struct thin_pool *pool)
-{
-	struct thin_metadata_info info;
-
-	thin_metadata_info(pool->m, &info);
-	return !info.metadata_free;
-}
-
 /* *@ret_done is false where the request wants provision.c. */
 static int try_in_place(struct thin_request *req, bool *ret_done)
 {
@@ -64,7 +56,6 @@ static int attempt(struct thin_request *req)
 	if (r)
 		return r;
 	req->short_of = 0;
-	req->crowded = false;
 	req->origin = atomic_load(&req->core->origin);
 	req->origin_end = req->origin ? thin_origin_size(req->origin) : 0;
 	r = try_in_place(req, &done);
@@ -76,22 +67,18 @@ int thin_request_do(struct thin_request *req)
 	struct thin_core *core = req->core;
 	struct thin_pool *pool = core->pool;
 	struct thin_patience patience = {0};
+	bool again;
 	int r;
 
-	for (;;) {
+	do {
 		thin_space_look(pool, &patience);
 		thin_gate_enter(&core->gate);
 		r = attempt(req);
 		thin_gate_leave(&core->gate);
-		if (r && req->short_of)
+		again = r && req->short_of;
+		if (again)
 			r = thin_space_wait(pool, &patience, req->short_of);
-		else if (r && req->crowded)
-			r = thin_commit_now(pool);
-		else
-			break;
-		if (r)
-			break;
-	}
+	} while (again && !r);
 	if (r)
 		return thin_commit_error(pool, r);
 	return req->flags & THIN_FUA ? thin_commit_volume(core) : 0;

@@ -28,17 +28,17 @@
 #include <stdarg.h>
 
 #define SECTOR		512u
-#define BLOCK		16384u
+#define BLOCK		8192u
 #define BLOCK_SECTORS	(BLOCK / SECTOR)
-#define SECTORS		(25 * BLOCK_SECTORS - 3) /* the last block is short */
+#define SECTORS		(50 * BLOCK_SECTORS - 3) /* the last block is short */
 #define VOLUMES		3
 #define WITH_ORIGIN	2			  /* this volume has one */
-#define ORIGIN_SECTORS	(10 * BLOCK_SECTORS + 5u) /* it is shorter */
+#define ORIGIN_SECTORS	(20 * BLOCK_SECTORS + 5u) /* it is shorter */
 #define STRIPE		8u
 #define STRIPES		(SECTORS / STRIPE + 1)
 #define PAIR_SECTOR	(SECTORS - 1) /* the pair writer's alone */
 #define METADATA_BLOCKS 1024u
-#define DATA_BLOCKS	64u
+#define DATA_BLOCKS	128u
 #define MAGIC		UINT64_C(0x7468696e7374616d)
 #define ORIGIN_SEQ	UINT64_C(0) /* of a sector that the origin holds */
 
@@ -216,6 +216,8 @@ static struct range any_range(struct seeded *rng)
 		break;
 	case 1:
 		nr = 1 + seeded_below(rng, 3 * BLOCK_SECTORS);
+		if (!seeded_below(rng, 8)) /* more runs than are in hand at a time */
+			nr *= 16;
 		break;
 	case 2:
 		begin -= begin % BLOCK_SECTORS;
