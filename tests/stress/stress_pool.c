@@ -34,7 +34,7 @@
 #define VOLUMES		3
 #define WITH_ORIGIN	2			  /* this volume has one */
 #define ORIGIN_SECTORS	(20 * BLOCK_SECTORS + 5u) /* it is shorter */
-#define STRIPE		8u
+#define STRIPE		64u /* ThreadSanitizer follows 64 locks at a time */
 #define STRIPES		(SECTORS / STRIPE + 1)
 #define PAIR_SECTOR	(SECTORS - 1) /* the pair writer's alone */
 #define METADATA_BLOCKS 1024u
