@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "session.h"
 
+#include "util/checked.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -21,13 +23,14 @@
  * a cut: of each client's requests the first so many, each of them whole (I8).
  */
 
-#define CLIENTS	     4
-#define VOLUMES	     2
-#define PART	     (WORLD_VOLUME / CLIENTS)
-#define FIRST_SNAP   6
+#define CLIENTS 4
+#define VOLUMES 2
+/* Sectors of a client: ends inside a block, so that neighbours meet there. */
+#define PART	     UINT64_C(29)
+#define FIRST_SNAP   9
 #define REQUESTS     120
 #define CONTROLS     40
-#define HANG_TIMEOUT 120 /* seconds */
+#define HANG_TIMEOUT 40 /* seconds */
 #define ROUNDS	     4
 #define ROUNDS_LONG  400
 
@@ -106,11 +109,12 @@ static int slow_zero(struct thin_storage *s, uint64_t offset, uint64_t len)
 	return thin_storage_zero(dawdle(s), offset, len);
 }
 
+/* Slowest of all: nobody waits for it, so everybody must leave it alone. */
 static int slow_punch(struct thin_storage *s, uint64_t offset, uint64_t len)
 {
 	int r = thin_storage_punch(dawdle(s), offset, len);
 
-	(void)dawdle(s);
+	usleep(1000);
 	return r;
 }
 
@@ -152,6 +156,24 @@ static const struct thin_storage_ops slow_ops = {
 /* --- clients -------------------------------------------------------------------------
  */
 
+/* Whole blocks; a part has three of them at least. */
+static void align(struct client *c, struct request *q)
+{
+	uint64_t begin = thin_div_up(c->number * PART, WORLD_BLOCK);
+	uint64_t end = (c->number + 1) * PART / WORLD_BLOCK;
+	uint64_t block = begin + seeded_below(&c->rnd, end - begin);
+
+	q->first = block * WORLD_BLOCK;
+	q->nr = (1 + seeded_below(&c->rnd, end - block)) * WORLD_BLOCK;
+}
+
+/* Little, and in the block that a neighbour has a part of. */
+static void go_to_border(struct client *c, struct request *q)
+{
+	q->nr = 1 + seeded_below(&c->rnd, 3);
+	q->first = seeded_below(&c->rnd, 2) ? 0 : PART - q->nr;
+}
+
 static struct request choose(struct client *c)
 {
 	static const char kinds[] = "wwwwwwwwWWtTzZZff";
@@ -162,12 +184,11 @@ static struct request choose(struct client *c)
 	};
 
 	q.nr = 1 + seeded_below(&c->rnd, PART - q.first);
-	if (strchr("tT", q.kind) || seeded_below(&c->rnd, 2)) {
-		q.first -= q.first % WORLD_BLOCK;
-		q.nr = WORLD_BLOCK *
-		       (1 + seeded_below(&c->rnd, (PART - q.first) / WORLD_BLOCK));
-	}
+	if (seeded_below(&c->rnd, 2))
+		go_to_border(c, &q);
 	q.first += c->number * PART;
+	if (strchr("tT", q.kind) || seeded_below(&c->rnd, 3) == 0)
+		align(c, &q);
 	return q;
 }
 
@@ -355,7 +376,8 @@ static struct thin_storage *lend(struct round *round, enum rec_file f)
 
 static void open_round(struct round *round)
 {
-	struct thin_pool_params params = {.commit_interval_s = 1};
+	struct thin_pool_params params = {
+		.commit_interval_s = 1, .queue_if_full = true, .no_space_timeout_s = 30};
 
 	round->rec = rec_new(REC_KEEP);
 	round->mon = monitor_new(round->rec, MONITOR_DISJOINT);
@@ -381,7 +403,8 @@ static void make_base(struct base *base)
 	const char *bad;
 
 	base_init(&empty, "threads");
-	base_format(&empty, 512, 160);
+	/* Little more than the volumes can take: what comes free is soon used. */
+	base_format(&empty, 512, 100);
 	if (!ops_parse(&list, ops, &bad))
 		abort();
 	must(world_open(&w, &empty), "base");
