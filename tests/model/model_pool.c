@@ -10,13 +10,15 @@
  *
  * It goes in rounds, each with a pool, block size, origins and policy of its
  * own; pools are small, so many run full.  After every commit the metadata
- * is audited.  A round in which threads run does without crashes, since
- * nobody can say then what the last commit holds.
+ * is audited, and an ordering monitor listens to all I/O (crash/monitor.h).  A round in
+ * which threads run does without crashes, since nobody can say then what the last commit
+ * holds.
  */
 
 #include "../unit/seeded.h"
 #include "audit/audit.h"
 #include "model.h"
+#include "monitor.h"
 #include "pool/pool.h"
 #include "util/limits.h"
 
@@ -33,6 +35,8 @@ struct world {
 	struct model m;
 	struct shelf *metadata, *data, *origin_shelf[MODEL_ORIGINS];
 	struct thin_origin *origin[MODEL_ORIGINS];
+	struct recorder *rec; /* between the pool and its shelves */
+	struct monitor *monitor;
 	struct thin_pool_params params;
 	struct thin_pool *pool;
 	struct thin_volume *volume[MODEL_VOLUMES];
@@ -157,6 +161,7 @@ static void check_used(struct world *w)
 {
 	struct thin_pool_status s;
 
+	SHOULD(!*monitor_verdict(w->monitor), "a crash could do harm");
 	thin_pool_status(w->pool, &s);
 	if (!w->held)
 		SHOULD_BE(s.metadata.data_allocated, w->m.used);
@@ -661,8 +666,8 @@ static void open_pool(struct world *w)
 	struct thin_error e = {""};
 	int r;
 
-	w->params.metadata = &w->metadata->lent;
-	w->params.data = &w->data->lent;
+	w->params.metadata = rec_lend(w->rec, REC_METADATA, &w->metadata->lent);
+	w->params.data = rec_lend(w->rec, REC_DATA, &w->data->lent);
 	r = thin_pool_open(&w->params, &w->pool, &e);
 	SHOULD(!r, "open: %d, %s", r, e.text);
 	if (w->started)
@@ -694,9 +699,9 @@ static void do_crash(struct world *w)
 {
 	if (w->started)
 		return;
-	w->metadata->frozen = w->data->frozen = true;
+	rec_kill(w->rec, 0);
 	(void)close_pool(w); /* into the void */
-	w->metadata->frozen = w->data->frozen = false;
+	rec_revive(w->rec);
 	model_crash(&w->m);
 	audit(w);
 	open_pool(w);
@@ -753,6 +758,8 @@ static void make_pool(struct world *w, uint64_t nr_data_blocks)
 				       (uint32_t)(w->m.block_size / THIN_SECTOR),
 				       nr_data_blocks, NULL),
 		  0);
+	w->rec = rec_new(0);
+	w->monitor = monitor_new(w->rec, w->started ? MONITOR_DISJOINT : MONITOR_STRICT);
 }
 
 static void choose_policy(struct world *w)
@@ -809,6 +816,9 @@ static void end_round(struct world *w)
 		shelf_free(w->origin_shelf[i]);
 		free(w->m.origin[i].bytes);
 	}
+	SHOULD(!*monitor_verdict(w->monitor), "a crash could do harm");
+	monitor_free(w->monitor);
+	rec_free(w->rec);
 	shelf_free(w->metadata);
 	shelf_free(w->data);
 	free(w->payload);
