@@ -20,6 +20,9 @@ struct client {
 	char *reply;
 };
 
+/* One request a connection. */
+#define REQUEST_ID 1
+
 /* A server may nest deeper than a request does. */
 #define MAX_DEPTH 32
 
@@ -41,7 +44,9 @@ static int refusal(struct json_object *doc, struct thin_error *e)
 
 	if (!json_object_object_get_ex(doc, "error", &error) ||
 	    !json_object_object_get_ex(error, "code", &code) ||
-	    !json_object_object_get_ex(error, "message", &message))
+	    !json_object_object_get_ex(error, "message", &message) ||
+	    !json_object_is_type(code, json_type_string) ||
+	    !json_object_is_type(message, json_type_string))
 		return -EPROTO;
 	bool busy = !strcmp(json_object_get_string(code), thin_errname(EBUSY));
 	return thin_error_set(e, busy ? -EBUSY : -EACCES, "the server refuses: %s",
@@ -72,7 +77,7 @@ static int greet(struct client *c, struct thin_error *e)
 static int send_request(struct client *c, const char *request)
 {
 	_cleanup_free char *line = NULL;
-	int len = asprintf(&line, "{\"id\": 1, \"request\": %s}", request);
+	int len = asprintf(&line, "{\"id\": %d, \"request\": %s}", REQUEST_ID, request);
 
 	if (len < 0)
 		return -ENOMEM;
@@ -111,6 +116,9 @@ static int take_answer(struct client *c, struct json_object *doc)
 {
 	struct json_object *o;
 
+	if (!json_object_object_get_ex(doc, "id", &o) ||
+	    json_object_get_int64(o) != REQUEST_ID)
+		return -EPROTO; /* it answers somebody else, or nobody */
 	if (json_object_object_get_ex(doc, "item", &o))
 		return thin_items_add_object(&c->items, json_object_get(o));
 	if (json_object_object_get_ex(doc, "progress", &o))
