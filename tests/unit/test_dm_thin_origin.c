@@ -128,6 +128,22 @@ static void trim_shows_the_origin_again(void **state)
 	over_free(&x);
 }
 
+/* 10: zeros, unlike a trim; with a hole only where the origin does not show. */
+static void zeroing_never_shows_the_origin(void **state)
+{
+	struct over x = over_new(16, 8 * BLOCK, LAST + 512);
+
+	(void)state;
+	for (unsigned mapped = 0; mapped < 2; mapped++) {
+		if (mapped)
+			assert_int_equal(put(x.v, 0, 8 * BLOCK, 1, 0), 0);
+		assert_int_equal(thin_volume_zero(x.v, 0, 8 * BLOCK, THIN_MAY_UNMAP), 0);
+		expect(x.v, 0, 8 * BLOCK, 0);
+		assert_int_equal(mapped_blocks(x.v), 5);
+	}
+	over_free(&x);
+}
+
 /* 7.9: not even a change. */
 static void trim_of_nothing_is_nothing(void **state)
 {
@@ -354,6 +370,7 @@ int main(void)
 		cmocka_unit_test(partial_writes_around_the_end),
 		cmocka_unit_test(whole_write_reads_no_origin),
 		cmocka_unit_test(trim_shows_the_origin_again),
+		cmocka_unit_test(zeroing_never_shows_the_origin),
 		cmocka_unit_test(trim_of_nothing_is_nothing),
 		cmocka_unit_test(snapshot_with_and_without_origin),
 		cmocka_unit_test(either_side_copies_for_itself),
