@@ -236,6 +236,71 @@ static void test_punch_before_release(void **state)
 	ground_free(g);
 }
 
+/*
+ * W2: who waited for a range and then goes in place holds no range any more.
+ * What he writes to may be trimmed meanwhile, but not given away.
+ */
+struct two_doors {
+	struct door first, later;
+	atomic_uint writes;
+};
+
+static void pass_one(void *ctx, const struct thin_segment *seg, size_t nr)
+{
+	struct two_doors *d = ctx;
+
+	(void)seg;
+	(void)nr;
+	door_pass(atomic_fetch_add(&d->writes, 1) ? &d->later : &d->first);
+}
+
+static size_t ranges(struct thin_volume *v)
+{
+	size_t n = 0;
+
+	thin_mutex_lock(&v->core->ranges.lock);
+	for (struct thin_range *r = v->core->ranges.ranges; r; r = r->next)
+		n++;
+	thin_mutex_unlock(&v->core->ranges.lock);
+	return n;
+}
+
+static void test_in_place_after_range(void **state)
+{
+	struct ground *g = ground_new(8);
+	struct thin_volume *v = ground_create(g, 1, 8 * BLOCK, NULL);
+	struct write_call w[2] = {{.v = v, .len = 10, .byte = 1},
+				  {.v = v, .offset = 10, .len = 10, .byte = 2}};
+	struct two_doors d = {.writes = 0};
+
+	(void)state;
+	door_init(&d.first);
+	door_init(&d.later);
+	door_set(&d.first, true);
+	door_set(&d.later, true);
+	g->data->on_write_ctx = &d;
+	g->data->on_write = pass_one;
+	assert_int_equal(thin_pool_start(g->pool), 0);
+	write_start(&w[0]);
+	WAIT_FOR(door_waiting(&d.first) == 1);
+	write_start(&w[1]);
+	WAIT_FOR(ranges(v) == 2);
+	door_set(&d.first, false);
+	assert_int_equal(call_join(&w[0].call), 0);
+	WAIT_FOR(door_waiting(&d.later) == 1);
+	assert_int_equal(thin_volume_trim(v, 0, BLOCK, THIN_FUA), 0);
+	assert_int_equal(ground_used(g), 0);
+	usleep(10000);
+	assert_int_equal(g->data->punches, 0);
+	assert_int_equal(ground_info(g).data_free, 7);
+	door_set(&d.later, false);
+	assert_int_equal(call_join(&w[1].call), 0);
+	WAIT_FOR(ground_info(g).data_free == 8);
+	expect(v, 0, BLOCK, 0);
+	thin_volume_close(v);
+	ground_free(g);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -245,6 +310,7 @@ int main(void)
 		cmocka_unit_test(test_punch_fails),
 		cmocka_unit_test(test_epoch),
 		cmocka_unit_test(test_settle),
+		cmocka_unit_test(test_in_place_after_range),
 		cmocka_unit_test(test_slots),
 		cmocka_unit_test(test_punch_before_release),
 	};

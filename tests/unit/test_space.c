@@ -320,6 +320,36 @@ static void test_metadata_short_at_insertion(void **state)
 	ground_free(g);
 }
 
+/* ... and where a commit gives back enough of it, nobody hears of that. */
+static void test_commit_helps_insertion(void **state)
+{
+	struct ground *g = ground_make(4096, 20000, 128);
+	uint64_t size = UINT64_C(20000) * 4096, commits, nr;
+	struct shelf *sh = shelf_new(size);
+	struct thin_volume *v, *other;
+	struct thin_origin *o;
+
+	(void)state;
+	assert_non_null(sh);
+	assert_int_equal(thin_origin_open(&sh->lent, "base", NULL, &o, NULL), 0);
+	ground_open(g);
+	v = ground_create(g, 1, size, o);
+	other = ground_create(g, 2, size, o);
+	assert_int_equal(thin_volume_zero(other, 0, 5000 * 4096, THIN_FUA), 0);
+	assert_int_equal(thin_volume_trim(other, 0, 5000 * 4096, 0), 0);
+	commits = ground_info(g).commits;
+	nr = (ground_info(g).metadata_free + 8) * 84;
+	assert_int_equal(thin_volume_zero(v, 0, nr * 4096, 0), 0);
+	assert_int_equal(ground_info(g).commits, commits + 1);
+	assert_int_equal(ground_used(g), nr);
+	assert_int_equal(ground_mode(g), THIN_MODE_WRITE);
+	thin_volume_close(other);
+	thin_volume_close(v);
+	thin_origin_unref(o);
+	shelf_free(sh);
+	ground_free(g);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -335,6 +365,7 @@ int main(void)
 		cmocka_unit_test(test_returned),
 		cmocka_unit_test(test_out_of_metadata),
 		cmocka_unit_test(test_metadata_short_at_insertion),
+		cmocka_unit_test(test_commit_helps_insertion),
 	};
 
 	return cmocka_run_group_tests_name("space", tests, NULL, NULL);

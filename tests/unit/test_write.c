@@ -173,6 +173,58 @@ static void test_many_runs(void **state)
 	ground_free(g);
 }
 
+/*
+ * More runs than are in hand at a time, all in place: they are looked up
+ * twice, so it takes the range's lock to find the same thing again.
+ */
+struct meddler {
+	struct thin_volume *v;
+	struct call call;
+	unsigned writes;
+};
+
+static int trim_later_block(void *ctx)
+{
+	return thin_volume_trim(ctx, 150 * 4096, 4096, 0);
+}
+
+static void meddle(void *ctx, const struct thin_segment *seg, size_t nr)
+{
+	struct meddler *m = ctx;
+
+	(void)seg;
+	(void)nr;
+	if (m->writes++)
+		return;
+	call_start(&m->call, trim_later_block, m->v);
+	for (int i = 0; i < 60 && !m->call.done; i++)
+		usleep(1000);
+}
+
+static void test_many_runs_and_a_trim(void **state)
+{
+	struct ground *g = ground_make(4096, 1024, 1024);
+	struct meddler m = {.writes = 0};
+	struct thin_volume *v;
+
+	(void)state;
+	ground_open(g);
+	v = m.v = ground_create(g, 1, 200 * 4096, NULL);
+	for (uint64_t b = 200; b-- > 0;)
+		assert_int_equal(put(v, b * 4096, 4096, 1, 0), 0);
+	g->data->on_write_ctx = &m;
+	g->data->on_write = meddle;
+	assert_int_equal(put(v, 0, 200 * 4096, 2, 0), 0);
+	g->data->on_write = NULL;
+	assert_int_equal(call_join(&m.call), 0);
+	expect(v, 0, 150 * 4096, 2);
+	expect(v, 150 * 4096, 4096, 0);
+	expect(v, 151 * 4096, 49 * 4096, 2);
+	assert_int_equal(ground_used(g), 199);
+	thin_volume_close(v);
+	ground_free(g);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -184,6 +236,7 @@ int main(void)
 		cmocka_unit_test(test_host_full),
 		cmocka_unit_test(test_fua),
 		cmocka_unit_test(test_many_runs),
+		cmocka_unit_test(test_many_runs_and_a_trim),
 	};
 
 	return cmocka_run_group_tests_name("write", tests, NULL, NULL);
