@@ -6,9 +6,10 @@
  * What the files of this room share: the pool and its parts.  How a request
  * on a volume is done is in request.h.
  *
- * Lock order, outermost first.  Nobody waits for a commit, for the reaper or
- * for room while he holds one of these, or is in an epoch; only the snapshot
- * waits for gates, and only to hold them for a moment.
+ * Lock order, outermost first (docs/locking.md has all of it).  Nobody waits
+ * for room while he holds one of these; for a commit or the reaper nobody
+ * who is in an epoch, and inside a gate or a range only where metadata is
+ * down to the reserve (space.c).
  *
  *   gates of volumes     in order of their device ids; of one volume first
  *                        `gate`, then `below`
