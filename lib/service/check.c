@@ -10,6 +10,7 @@
 #include "service/check.h"
 
 #include "audit/audit.h"
+#include "service/devices.h"
 #include "service/repair.h"
 #include "service/verdict.h"
 
@@ -31,48 +32,12 @@ static int device_exists(void *ctx, uint32_t device, bool *ret)
 	return 0;
 }
 
-/* The devices of the metadata, in ascending order. */
-struct devices {
-	uint64_t *at;
-	size_t nr, room;
-};
-
-static int note_device(void *ctx, const struct thin_walk_device *device)
-{
-	struct devices *d = ctx;
-
-	if (d->nr == d->room) {
-		size_t room = 2 * d->room + 64;
-		uint64_t *grown = realloc(d->at, room * sizeof(*grown));
-		if (!grown)
-			return -ENOMEM;
-		d->at = grown;
-		d->room = room;
-	}
-	d->at[d->nr++] = device->id;
-	return 0;
-}
-
-static bool has_device(const struct devices *d, uint64_t id)
-{
-	size_t from = 0, to = d->nr;
-
-	while (from < to) {
-		size_t middle = (from + to) / 2;
-		if (d->at[middle] < id)
-			from = middle + 1;
-		else
-			to = middle;
-	}
-	return from < d->nr && d->at[from] == id;
-}
-
 static void check_volume(struct thin_verdict *v, const struct thin_volume_conf *conf,
-			 const struct devices *devices)
+			 const struct thin_devices *devices)
 {
 	if (conf->problem)
 		thin_verdict_add(v, conf->name, "%s", conf->problem);
-	else if (devices && !has_device(devices, conf->device))
+	else if (devices && !thin_devices_has(devices, conf->device))
 		thin_verdict_add(v, conf->name,
 				 "volume %s: its device %u is not in the metadata",
 				 conf->name, conf->device);
@@ -81,16 +46,14 @@ static void check_volume(struct thin_verdict *v, const struct thin_volume_conf *
 /* Where the devices can not be read, the audit has told so. */
 static int check_volumes(struct thin_verdict *v, struct thin_storage *metadata)
 {
-	struct thin_walk_params params = {.device = THIN_AUDIT_NO_DEVICE};
-	struct thin_walk_fns fns = {.device = note_device};
 	_cleanup_volume_list struct thin_volume_list list = {0};
-	struct devices devices = {0};
-	bool known = !thin_audit_walk(metadata, &params, &fns, &devices, NULL);
+	struct thin_devices devices = {0};
+	bool known = !thin_devices_read(&devices, metadata, NULL);
 	int r = thin_registry_list(v->registry, &list);
 
 	for (size_t i = 0; i < list.nr && !r; i++)
 		check_volume(v, list.at[i], known ? &devices : NULL);
-	free(devices.at);
+	thin_devices_fini(&devices);
 	return r;
 }
 
@@ -221,8 +184,13 @@ static int judge_closed(struct closed_pool *p, const struct thinbd_observer *obs
 static int repair_closed(struct closed_pool *p, const struct thin_verdict *v,
 			 bool *ret_done, struct thin_error *e)
 {
+	_cleanup_volume_list struct thin_volume_list volumes = {0};
+	int r = p->registry ? thin_registry_list(p->registry, &volumes) : 0;
+
+	if (r)
+		return r;
 	thin_storage_close(thin_steal(p->metadata));
-	return thin_repair(p->dir, &p->conf, v->errors != 0, ret_done, e);
+	return thin_repair(p->dir, &p->conf, v->damage != 0, &volumes, ret_done, e);
 }
 
 /* One look; and, after a repair, another one. */
@@ -238,7 +206,7 @@ static int check_once(const char *dir, bool repair,
 		r = thin_verdict_init(&v, p.registry);
 	if (!r)
 		r = judge_closed(&p, observer, &v, e);
-	if (!r && repair && (v.errors || v.needs_check))
+	if (!r && repair && (v.damage || v.needs_check))
 		r = repair_closed(&p, &v, ret_repaired, e);
 	if (!r)
 		*ret = thin_verdict_json(&v, repaired);

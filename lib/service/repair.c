@@ -4,6 +4,7 @@
 #include "audit/audit.h"
 #include "metadata/metadata.h"
 #include "registry/files.h"
+#include "service/devices.h"
 #include "storage/storage.h"
 #include "util/limits.h"
 
@@ -109,8 +110,28 @@ static int run_tool(const char *from, const char *to, struct thin_error *e)
 	return 0;
 }
 
-/* What came out has to be sound, or it is not used. */
-static int audit(const char *path, struct thin_error *e)
+/* thin_repair is content with metadata that has nothing in it. */
+static int check_devices(const char *path, struct thin_storage *s,
+			 const struct thin_volume_list *volumes, struct thin_error *e)
+{
+	struct thin_devices devices = {0};
+	int r = thin_devices_read(&devices, s, e);
+
+	for (size_t i = 0; i < volumes->nr && !r; i++)
+		if (!volumes->at[i]->problem &&
+		    !thin_devices_has(&devices, volumes->at[i]->device))
+			r = thin_error_set(
+				e, -EILSEQ,
+				"%s: thin_repair can not bring back volume %s; nothing "
+				"was changed",
+				path, volumes->at[i]->name);
+	thin_devices_fini(&devices);
+	return r;
+}
+
+/* What came out has to be sound and whole, or it is not used. */
+static int audit(const char *path, const struct thin_volume_list *volumes,
+		 struct thin_error *e)
 {
 	_cleanup_storage struct thin_storage *s = NULL;
 	struct thin_audit_summary summary;
@@ -123,7 +144,7 @@ static int audit(const char *path, struct thin_error *e)
 			e, -EILSEQ,
 			"%s: what thin_repair made is not sound; nothing was changed",
 			path);
-	return r;
+	return r ? r : check_devices(path, s, volumes, e);
 }
 
 /* Each renaming as a whole; the damaged file keeps its content under a new name. */
@@ -150,7 +171,8 @@ static int exchange(const char *path, struct thin_error *e)
 	return r ? r : f->ops->sync_folder(f);
 }
 
-static int rebuild(const char *path, struct thin_error *e)
+static int rebuild(const char *path, const struct thin_volume_list *volumes,
+		   struct thin_error *e)
 {
 	_cleanup_free char *repaired = NULL;
 
@@ -162,7 +184,7 @@ static int rebuild(const char *path, struct thin_error *e)
 	if (!r)
 		r = run_tool(path, repaired, e);
 	if (!r)
-		r = audit(repaired, e);
+		r = audit(repaired, volumes, e);
 	if (r) {
 		(void)unlink(repaired); /* ours, and of no use */
 		return r;
@@ -171,13 +193,14 @@ static int rebuild(const char *path, struct thin_error *e)
 }
 
 int thin_repair(const char *dir, const struct thin_pool_conf *conf, bool damaged,
-		bool *ret_done, struct thin_error *e)
+		const struct thin_volume_list *volumes, bool *ret_done,
+		struct thin_error *e)
 {
 	_cleanup_free char *path = NULL;
 	int r = thin_pool_conf_locate(dir, conf->metadata, &path);
 
 	if (!r)
-		r = damaged ? rebuild(path, e) : clear_mark(path, e);
+		r = damaged ? rebuild(path, volumes, e) : clear_mark(path, e);
 	if (r)
 		return thin_error_default(e, r, "%s: %s", path ? path : dir,
 					  thin_strerror(r));

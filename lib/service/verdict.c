@@ -120,6 +120,7 @@ static int on_finding(void *ctx, const struct thin_finding *f)
 	if (f->severity == THIN_AUDIT_NOTE)
 		return 0;
 	v->errors++;
+	v->damage++;
 	if (is_leak(f) && f->last != UINT64_MAX)
 		v->leaks += f->last - f->first + 1;
 	thin_finding_format(f, name_of, v, text, sizeof(text));

@@ -14,6 +14,7 @@ struct thin_verdict {
 	struct thin_registry *registry; /* may be NULL: then devices have numbers */
 	struct json_object *problems;
 	uint64_t errors;      /* findings that are damage, leaks among them */
+	uint64_t damage;      /* those of them that the audit found */
 	uint64_t leaks;	      /* blocks */
 	bool needs_check;     /* the flag is set */
 	uint64_t blocks_read; /* of the metadata */
