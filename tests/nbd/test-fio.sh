@@ -15,7 +15,7 @@ run_fio() {
     shift
     quietly fio --name=test --ioengine=nbd --uri="$(uri "$volume")" --size=8M \
             --rw=randrw --bsrange=512-128k --iodepth=8 --numjobs=4 --offset_increment=8M \
-            --verify=crc32c --verify_fatal=1 --serialize_overlap=1 --group_reporting \
+            --verify=crc32c --verify_state_save=0 --verify_fatal=1 --serialize_overlap=1 --group_reporting \
             --randrepeat=0 --output-format=terse "$@"
 }
 
