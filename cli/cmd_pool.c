@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define KEY_WIDTH 12
@@ -43,24 +44,37 @@ static int say_notes(const struct cli *c, struct json_object *result)
 
 /* --- status ------------------------------------------------------------------ */
 
-/* "1 GiB of 16 GiB, 6.2%", and a bar before it on a terminal. */
+/* A bar where it is a terminal: "[##........] "; free() it. */
+static char *bar_of(uint64_t part, uint64_t whole)
+{
+	char bar[BAR_WIDTH + 1];
+
+	if (!colourful())
+		return must_have(strdup(""));
+	bar_text(bar, BAR_WIDTH, part, whole);
+	return made_text("[%s] ", bar);
+}
+
+/* "1 GiB of 16 GiB, 6.2%; low water 1.6 GiB" */
 static void print_usage(struct json_object *status, const char *key)
 {
-	char used[SIZE_TEXT_MAX], total[SIZE_TEXT_MAX], bar[BAR_WIDTH + 1];
-	char text[2 * SIZE_TEXT_MAX + BAR_WIDTH + 32];
+	char used[SIZE_TEXT_MAX], total[SIZE_TEXT_MAX], low[SIZE_TEXT_MAX];
 	struct json_object *usage = NULL;
 	uint64_t part, whole;
+	char *bar, *text;
 
 	if (!json_object_object_get_ex(status, key, &usage))
 		return;
 	part = number_of(usage, "used_bytes");
 	whole = number_of(usage, "total_bytes");
-	bar_text(bar, BAR_WIDTH, part, whole);
-	snprintf(text, sizeof(text), "%s%s%s%s of %s, %.1f%%", colourful() ? "[" : "",
-		 colourful() ? bar : "", colourful() ? "] " : "", size_text(used, part),
-		 size_text(total, whole),
-		 whole ? 100.0 * (double)part / (double)whole : 0.0);
+	bar = bar_of(part, whole);
+	text = made_text("%s%s of %s, %.1f%%; low water %s", bar, size_text(used, part),
+			 size_text(total, whole),
+			 whole ? 100.0 * (double)part / (double)whole : 0.0,
+			 size_of(low, usage, "low_water_bytes"));
 	print_fact(KEY_WIDTH, key, text);
+	free(bar);
+	free(text);
 }
 
 static void print_mode(const char *mode, bool needs_check)
