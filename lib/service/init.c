@@ -341,7 +341,7 @@ static int answer_existing(const char *dir, struct json_object **ret)
 
 	if (r)
 		return r;
-	r = thin_service_open(&params, &t, &e);
+	r = thin_service_open(&params, NULL, &t, &e);
 	if (!r) {
 		struct thin_call c = {.t = t, .args = &args};
 		r = thin_do_init_again(&c, ret, &e);

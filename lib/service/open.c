@@ -159,7 +159,7 @@ static int take_lock(struct thinbd *t, const char *command, struct thin_error *e
 	return t->read_only && r == -EROFS ? 0 : r;
 }
 
-static int open_folder(struct thinbd *t, const struct thinbd_params *p,
+static int open_folder(struct thinbd *t, const struct thinbd_params *p, bool *ret_locked,
 		       struct thin_error *e)
 {
 	struct thin_pool_params params = {0};
@@ -172,8 +172,10 @@ static int open_folder(struct thinbd *t, const struct thinbd_params *p,
 	r = thin_files_open(t->dir, 0, &t->files, e);
 	if (!r)
 		r = thin_pool_conf_read(t->files, &t->conf, e);
-	if (!r)
+	if (!r) {
 		r = take_lock(t, p->command, e);
+		*ret_locked = r == -EBUSY;
+	}
 	if (!r)
 		r = thin_open_storages(t->dir, &t->conf, t->read_only, &params.metadata,
 				       &params.data, e);
@@ -289,12 +291,15 @@ static struct thinbd *new_service(const struct thinbd_params *p)
 	return t;
 }
 
-int thin_service_open(const struct thinbd_params *p, struct thinbd **ret,
-		      struct thin_error *e)
+int thin_service_open(const struct thinbd_params *p, bool *ret_locked,
+		      struct thinbd **ret, struct thin_error *e)
 {
 	struct thinbd *t = new_service(p);
+	bool locked = false;
 	int r = 0;
 
+	if (ret_locked)
+		*ret_locked = false;
 	if (!t)
 		return -ENOMEM;
 	if (p->default_volume) {
@@ -302,8 +307,10 @@ int thin_service_open(const struct thinbd_params *p, struct thinbd **ret,
 		r = t->default_volume ? 0 : -ENOMEM;
 	}
 	if (!r)
-		r = p->dir ? open_folder(t, p, e) : open_table(t, p, e);
+		r = p->dir ? open_folder(t, p, &locked, e) : open_table(t, p, e);
 	if (r) {
+		if (ret_locked)
+			*ret_locked = locked;
 		(void)thinbd_close(t); /* nothing was changed that could be lost */
 		return thin_error_default(e, r, "%s: %s", p->dir ? p->dir : p->metadata,
 					  thin_strerror(r));
@@ -317,7 +324,7 @@ int thinbd_open(const struct thinbd_params *p, struct thinbd **ret,
 {
 	struct thin_error why = {0};
 
-	return tell_error(thin_service_open(p, ret, &why), &why, e);
+	return tell_error(thin_service_open(p, NULL, ret, &why), &why, e);
 }
 
 static int start(struct thinbd *t, struct thin_error *e)

@@ -130,12 +130,10 @@ static char *open_and_answer(const char *dir, const struct thin_args *args,
 	};
 	struct thin_error e = {0};
 	struct thinbd *t;
-	int r = thin_service_open(&params, &t, &e);
+	int r = thin_service_open(&params, ret_busy, &t, &e);
 
-	if (r) {
-		*ret_busy = r == -EBUSY;
+	if (r)
 		return thin_reply_error(r, &e);
-	}
 	char *reply = answer(t, args, observer);
 	(void)thinbd_close(t); /* what was done is durable already */
 	return reply;

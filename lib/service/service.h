@@ -74,9 +74,13 @@ struct thinbd {
 	struct thin_attachment attachment;
 };
 
-/* As thinbd_open(). */
-THIN_MUST_CHECK int thin_service_open(const struct thinbd_params *p, struct thinbd **ret,
-				      struct thin_error *e);
+/*
+ * As thinbd_open().
+ * @ret_locked: whether it failed because somebody has the folder's lock, which
+ * may be a call that is soon done; may be NULL.
+ */
+THIN_MUST_CHECK int thin_service_open(const struct thinbd_params *p, bool *ret_locked,
+				      struct thinbd **ret, struct thin_error *e);
 
 /* Tell the owner. */
 void thin_service_tell(struct thinbd *t, enum thinbd_event event, const char *text);

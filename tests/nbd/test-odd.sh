@@ -16,7 +16,7 @@ size = h.get_size()
 below = (base + bytes(max(0, size - len(base))))[:size] if "over" in uri else bytes(size)
 model = bytearray(below)
 print("THINBD_SEED=" + args[1], uri.split("?")[0])
-for step in range(150):
+for step in range(80):
     at = r.choice((0, r.randrange(size), r.randrange(size) // bs * bs, max(0, size - 1)))
     n = min(size - at, r.choice((1, 511, 4096, bs, r.randrange(1, 3 * bs), size)))
     n = min(n, 1 << 20)
