@@ -71,3 +71,21 @@ print(flushed, "flushed writes")
 END
 stop_server
 pool_is_well
+
+proves "what is said to be flattened does not need its origin, whatever happens then"
+t create vm2 --origin "$work/base"
+start_server "$pool"
+t flatten vm2 >/dev/null
+kill_server
+start_server "$pool"
+quietly nbdcopy "$(uri vm2)" "$work/out"
+same "$work/base" "$work/out" "the flattened volume"
+
+proves "so with snapshots, deletions and sizes"
+t snapshot vm2 vm2@a
+t delete vm1
+t resize vm2 8M
+kill_server
+expect volumes "vm2 vm2@a" "$(json '.[].name' list | xargs)"
+expect size 8388608 "$(json '.size' show vm2)"
+pool_is_well
