@@ -421,7 +421,7 @@ static int at_point(struct images *im, const struct replay *rp)
 
 	if (im->every && im->turn++ % im->every)
 		return 0;
-	pt.model = model_hash(&rp->model);
+	pt.model = model_hash(&rp->model) ^ stamp_mix(rp->extra);
 	if (rp->nr_changes > im->room) {
 		im->room = rp->nr_changes;
 		im->picks = must_grow(im->picks, im->room, sizeof(*im->picks));
@@ -444,6 +444,9 @@ static bool weakens(const struct rec_mark *mark)
 	case MARK_CREATE:
 	case MARK_SNAP:
 	case MARK_DELETE:
+	case MARK_RENAME:
+	case MARK_ROLLBACK:
+	case MARK_SIZE:
 	case MARK_RESIZE:
 	case MARK_BEGIN:
 		return true;
@@ -457,6 +460,8 @@ static bool decisive(const struct replay *rp, const struct rec_entry *e, bool co
 {
 	if (e->op == REC_MARK)
 		return !completes && weakens(&e->mark);
+	if (e->op == REC_SYNC || e->op == REC_SYNC_FOLDER)
+		return completes;
 	return e->op == REC_FLUSH && completes && rp->nr_changes;
 }
 
@@ -474,7 +479,7 @@ int images_explore(struct images *im, struct replay *rp)
 		}
 		news |= (e->op == REC_MARK && !completes) ||
 			(e->op == REC_FLUSH && completes) ||
-			(rec_changes(e) && !completes);
+			(rec_changes(e) && !completes) || e->file == REC_FOLDER;
 		replay_step(rp);
 		im->counts->events++;
 	}

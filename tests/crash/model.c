@@ -80,6 +80,7 @@ static void set_size(struct model_volume *v, uint64_t nr)
 		append(&v->sectors[s], settled(MODEL_BELOW));
 	}
 	v->nr_sectors = nr;
+	v->size[0] = v->size[1] = nr;
 }
 
 static struct model_volume *volume_of(struct model *m, uint32_t volume)
@@ -92,6 +93,8 @@ static void start_anew(struct model_volume *v, uint64_t nr_sectors,
 		       uint64_t origin_sectors)
 {
 	free_sectors(v);
+	v->renaming = false;
+	v->group = 0;
 	v->known = true;
 	v->origin_sectors = origin_sectors;
 	set_size(v, nr_sectors);
@@ -230,6 +233,7 @@ static void snap(struct model *m, const struct rec_mark *mark)
 	start_anew(v, source->nr_sectors, source->origin_sectors);
 	v->exists = MODEL_COMING;
 	v->source = mark->other;
+	v->group = mark->value;
 	for (uint64_t s = 0; s < v->nr_sectors; s++)
 		copy_newest(&v->sectors[s], &source->sectors[s]);
 }
@@ -252,6 +256,80 @@ static void create(struct model *m, const struct rec_mark *mark)
 	start_anew(v, mark->nr, mark->first);
 	v->exists = MODEL_COMING;
 	v->source = UINT32_MAX;
+}
+
+static void copy_all(struct model_sector *to, const struct model_sector *from)
+{
+	to->nr = 0;
+	for (uint16_t i = 0; i < from->nr; i++)
+		append(to, from->updates[i]);
+}
+
+static void rename_to(struct model *m, const struct rec_mark *mark)
+{
+	struct model_volume *from = volume_of(m, mark->volume);
+	struct model_volume *to = volume_of(m, mark->other);
+
+	start_anew(to, from->nr_sectors, from->origin_sectors);
+	for (uint64_t s = 0; s < to->nr_sectors; s++)
+		copy_all(&to->sectors[s], &from->sectors[s]);
+	to->exists = MODEL_COMING;
+	to->source = mark->volume;
+	to->renaming = true;
+	from->exists = MODEL_GOING;
+}
+
+static void renamed(struct model *m, const struct rec_mark *mark)
+{
+	volume_of(m, mark->other)->renaming = false;
+	model_settle(m, mark->other, !mark->result);
+	model_settle(m, mark->volume, mark->result);
+}
+
+static void roll_back(struct model *m, const struct rec_mark *mark)
+{
+	struct model_volume *v = volume_of(m, mark->volume);
+	const struct model_volume *source = volume_of(m, mark->other);
+
+	assert(v->nr_sectors == source->nr_sectors);
+	for (uint64_t s = 0; s < v->nr_sectors; s++) {
+		struct model_sector newest = {0};
+
+		copy_newest(&newest, &source->sectors[s]);
+		for (uint16_t i = 0; i < newest.nr; i++)
+			append(&v->sectors[s], newest.updates[i]);
+		free(newest.updates);
+	}
+}
+
+static void rolled(struct model *m, const struct rec_mark *mark, uint64_t stamp)
+{
+	struct model_volume *v = volume_of(m, mark->volume);
+	const struct model_volume *source = volume_of(m, mark->other);
+
+	for (uint64_t s = 0; s < v->nr_sectors && !mark->result; s++) {
+		copy_newest(&v->sectors[s], &source->sectors[s]);
+		for (uint16_t i = 0; i < v->sectors[s].nr; i++)
+			v->sectors[s].updates[i].answered = stamp;
+	}
+}
+
+static void resize(struct model *m, const struct rec_mark *mark)
+{
+	struct model_volume *v = volume_of(m, mark->volume);
+	uint64_t old = v->nr_sectors;
+
+	if (mark->nr > old)
+		set_size(v, mark->nr);
+	v->size[0] = old;
+	v->size[1] = mark->nr;
+}
+
+static void resized(struct model *m, const struct rec_mark *mark)
+{
+	struct model_volume *v = volume_of(m, mark->volume);
+
+	set_size(v, mark->result ? v->size[0] : mark->nr);
 }
 
 static void deleted(struct model *m, const struct rec_mark *mark)
@@ -327,6 +405,24 @@ void model_apply(struct model *m, const struct rec_mark *mark, uint64_t stamp)
 		break;
 	case MARK_RESIZE:
 		set_size(volume_of(m, mark->volume), mark->nr);
+		break;
+	case MARK_RENAME:
+		rename_to(m, mark);
+		break;
+	case MARK_RENAMED:
+		renamed(m, mark);
+		break;
+	case MARK_ROLLBACK:
+		roll_back(m, mark);
+		break;
+	case MARK_ROLLED:
+		rolled(m, mark, stamp);
+		break;
+	case MARK_SIZE:
+		resize(m, mark);
+		break;
+	case MARK_SIZED:
+		resized(m, mark);
 		break;
 	case MARK_RESTART:
 		restart(m, stamp);
@@ -406,7 +502,7 @@ static uint64_t hash_volume(const struct model_volume *v, uint64_t h)
 		for (uint16_t i = 0; i < v->sectors[s].nr; i++)
 			h = stamp_mix(h ^ (s << 40 | (uint64_t)i << 32 |
 					   v->sectors[s].updates[i].value));
-	return stamp_mix(h + v->nr_sectors);
+	return stamp_mix(stamp_mix(h + v->size[0]) + v->size[1]);
 }
 
 uint64_t model_hash(const struct model *m)

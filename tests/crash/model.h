@@ -46,7 +46,13 @@ enum model_mark {
 	MARK_SNAPPED,
 	MARK_DELETE,
 	MARK_DELETED,
-	MARK_RESIZE,  /* the volume has nr sectors from now on */
+	MARK_RESIZE, /* the volume has nr sectors from now on */
+	MARK_RENAME, /* volume is other from now on */
+	MARK_RENAMED,
+	MARK_ROLLBACK, /* volume gets what other holds */
+	MARK_ROLLED,
+	MARK_SIZE, /* the volume has nr sectors when it is answered */
+	MARK_SIZED,
 	MARK_RESTART, /* what was not flushed may be gone: E5 */
 	MARK_FOUND,   /* ... and the volume is there (result 0), or not */
 	MARK_BEGIN,   /* state number request is being made durable */
@@ -78,9 +84,12 @@ enum model_exists {
 
 struct model_volume {
 	enum model_exists exists;
-	bool known;	 /* its sectors mean something */
-	uint32_t source; /* of a snapshot that is coming */
-	uint64_t nr_sectors;
+	bool known;	     /* its sectors mean something */
+	uint32_t source;     /* of a snapshot that is coming */
+	uint64_t nr_sectors; /* the larger one, while there are two sizes */
+	uint64_t size[2];    /* sectors: that it may have; the same, mostly */
+	bool renaming;	     /* @source goes exactly if this comes */
+	uint32_t group;	     /* not 0: it comes exactly if volume @group - 1 does */
 	uint64_t room;
 	uint64_t origin_sectors; /* below it; 0: none */
 	struct model_sector *sectors;

@@ -401,7 +401,7 @@ static void submitted(struct rec_listener *l, const struct rec_entry *e)
 {
 	struct monitor *mon = to_monitor(l);
 
-	if (e->op == REC_MARK)
+	if (e->op == REC_MARK || e->file == REC_FOLDER)
 		return;
 	if (!mon->looked)
 		look(mon);
@@ -448,7 +448,7 @@ static void completed(struct rec_listener *l, const struct rec_entry *e)
 
 	if (e->op == REC_FLUSH)
 		flush_completed(mon, e);
-	else if (e->op != REC_MARK)
+	else if (rec_changes(e))
 		undurable_complete(&mon->undurable[e->file], e);
 	if (e->op == REC_WRITE && e->file == REC_METADATA && !e->offset && !e->result &&
 	    e->submit == mon->written_submit)

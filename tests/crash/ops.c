@@ -22,8 +22,12 @@ static const char *takes(char kind)
 	case 'c':
 	case 'd':
 	case 'b':
+	case 'a':
 		return "v";
 	case 's':
+	case 'n':
+	case 'y':
+	case 'q':
 		return "vo";
 	case 'g':
 	case 'm':

@@ -17,6 +17,12 @@
  *   o              close the pool and open it again
  *   x N            kill the process when it has written N times from here; the
  *                  operation after the one in which that is opens it again
+ *
+ * And of volumes that have names (house.h):
+ *
+ *   n V W          rename V as W        y V W   roll V back to its snapshot W
+ *   q V W          snapshot V as W and as the one after W, both or none
+ *   a V            make V a block smaller
  */
 
 #include "../unit/seeded.h"

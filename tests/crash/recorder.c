@@ -94,6 +94,9 @@ static void take_out(struct entries *list, struct rec_entry *e)
 
 static void free_entry(struct rec_entry *e)
 {
+	free(e->name);
+	free(e->other);
+	free(e->text);
 	free(e->sectors);
 	free(e->actual);
 	free(e);
@@ -361,6 +364,48 @@ void rec_look_below(struct recorder *rec, enum rec_file file, struct thin_storag
 	rec->below[file] = below;
 }
 
+/* --- folders ----------------------------------------------------------------------- */
+
+static char *copy_text(const char *text)
+{
+	char *copy = text ? must_alloc(strlen(text) + 1, 1) : NULL;
+
+	return text ? strcpy(copy, text) : NULL;
+}
+
+bool rec_folder(struct recorder *rec, enum rec_op op, const char *name, const char *other,
+		const char *text, struct rec_entry **ret)
+{
+	struct rec_entry entry = {.op = op,
+				  .file = REC_FOLDER,
+				  .name = copy_text(name),
+				  .other = copy_text(other),
+				  .text = copy_text(text)};
+	bool alive;
+
+	*ret = NULL;
+	thin_mutex_lock(&rec->lock);
+	alive = !dies(rec);
+	if (alive && !rec->stopped)
+		*ret = submit_locked(rec, entry, NULL);
+	thin_mutex_unlock(&rec->lock);
+	if (*ret)
+		return alive;
+	free(entry.name);
+	free(entry.other);
+	free(entry.text);
+	return alive;
+}
+
+void rec_folder_done(struct recorder *rec, struct rec_entry *e, int result)
+{
+	if (!e)
+		return;
+	thin_mutex_lock(&rec->lock);
+	complete_locked(rec, e, result);
+	thin_mutex_unlock(&rec->lock);
+}
+
 /* --- the recorder ------------------------------------------------------------------ */
 
 struct recorder *rec_new(unsigned flags)
@@ -472,13 +517,28 @@ uint64_t rec_now(struct recorder *rec)
 const char *rec_describe(const struct rec_entry *e)
 {
 	static const char *const ops[] = {
-		[REC_WRITE] = "write",	 [REC_ZERO] = "zero",	[REC_PUNCH] = "punch",
-		[REC_RESIZE] = "resize", [REC_FLUSH] = "flush", [REC_MARK] = "mark",
+		[REC_WRITE] = "write",
+		[REC_ZERO] = "zero",
+		[REC_PUNCH] = "punch",
+		[REC_RESIZE] = "resize",
+		[REC_FLUSH] = "flush",
+		[REC_MARK] = "mark",
+		[REC_MAKE] = "make",
+		[REC_RENAME] = "rename",
+		[REC_UNLINK] = "unlink",
+		[REC_SYNC] = "sync",
+		[REC_SYNC_FOLDER] = "sync folder",
 	};
 	static _Thread_local char text[160];
 
-	snprintf(text, sizeof(text), "%s %s %" PRIu64 "+%" PRIu64 " (at %" PRIu64 ")",
-		 e->file == REC_METADATA ? "metadata" : "data", ops[e->op], e->offset,
-		 e->len, e->submit);
+	if (e->file == REC_FOLDER)
+		snprintf(text, sizeof(text), "folder: %s %.60s %.60s (at %" PRIu64 ")",
+			 ops[e->op], e->name ? e->name : "", e->other ? e->other : "",
+			 e->submit);
+	else
+		snprintf(text, sizeof(text),
+			 "%s %s %" PRIu64 "+%" PRIu64 " (at %" PRIu64 ")",
+			 e->file == REC_METADATA ? "metadata" : "data", ops[e->op],
+			 e->offset, e->len, e->submit);
 	return text;
 }

@@ -27,7 +27,8 @@
 enum rec_file {
 	REC_METADATA,
 	REC_DATA,
-	REC_FILES, /* of that many */
+	REC_FILES,		/* of that many; and: */
+	REC_FOLDER = REC_FILES, /* small files in a folder, see folder.h */
 };
 
 enum rec_op {
@@ -37,6 +38,12 @@ enum rec_op {
 	REC_RESIZE,
 	REC_FLUSH,
 	REC_MARK,
+	/* of a folder */
+	REC_MAKE,   /* file @name, with @text */
+	REC_RENAME, /* @name to @other */
+	REC_UNLINK, /* @name */
+	REC_SYNC,   /* the content of @name */
+	REC_SYNC_FOLDER,
 };
 
 /* On whose behalf a thread does I/O: [begin, end) bytes of a device. */
@@ -72,6 +79,7 @@ struct rec_entry {
 	const void *buf; /* of a WRITE, while its listeners hear of the submission */
 	struct rec_owner owner;
 	struct rec_mark mark;
+	char *name, *other, *text; /* of a folder's; NULL where there is none */
 };
 
 struct rec_listener {
@@ -141,10 +149,20 @@ static inline uint64_t rec_end_sector(const struct rec_entry *e)
 	return (e->offset + e->len + THIN_SECTOR - 1) / THIN_SECTOR;
 }
 
+/* Does it change a storage? */
 static inline bool rec_changes(const struct rec_entry *e)
 {
-	return e->op != REC_FLUSH && e->op != REC_MARK;
+	return e->op < REC_FLUSH;
 }
+
+/*
+ * Something is done to a folder.  @name, @other, @text: copied; may be NULL.
+ * False: the process is no more, nothing is to be done.
+ * rec_folder_done() with what this gave, which may be NULL, must follow.
+ */
+bool rec_folder(struct recorder *rec, enum rec_op op, const char *name, const char *other,
+		const char *text, struct rec_entry **ret);
+void rec_folder_done(struct recorder *rec, struct rec_entry *e, int result);
 
 /* "metadata write 4096+4096" and the like, in a static buffer. */
 const char *rec_describe(const struct rec_entry *e);

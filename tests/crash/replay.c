@@ -191,6 +191,8 @@ void replay_step(struct replay *rp)
 
 	if (!e)
 		return;
+	if (rp->step)
+		rp->step(rp->step_ctx, rp, e, ev->completes);
 	if (e->op == REC_MARK && !ev->completes) {
 		model_apply(&rp->model, &e->mark, e->submit);
 		if (e->mark.kind == MARK_RESTART)

@@ -30,7 +30,11 @@ struct replay {
 	uint64_t version;	       /* changes with @durable */
 	struct replay_change *changes; /* in the order of their submission */
 	size_t nr_changes, room;
-	uint64_t now; /* stamp of what happened last */
+	uint64_t now;	/* stamp of what happened last */
+	uint64_t extra; /* what else a test follows along with it: counts for "seen" */
+	void (*step)(void *ctx, struct replay *rp, const struct rec_entry *e,
+		     bool completes); /* for that; may be NULL */
+	void *step_ctx;
 	uint64_t seed;
 	/* private */
 	struct replay_event *events;

@@ -234,8 +234,7 @@ uint64_t verify_metadata_state(const struct image *img, const struct view *v)
 	return sum;
 }
 
-/* All that can be reached, as one number. */
-static uint64_t state_of(const struct image *img, const struct view *v)
+uint64_t verify_state(const struct image *img, const struct view *v)
 {
 	uint64_t db = v->block_size / THIN_SECTOR;
 	uint64_t sum = img->disk[REC_DATA].size ^ img->disk[REC_METADATA].size << 20;
@@ -322,7 +321,7 @@ static int check_image(struct verify *vf, struct image *img, const struct replay
 		view_fini(&v);
 		return r;
 	}
-	if (seen_add(&vf->states, state_of(img, &v) ^ model)) {
+	if (seen_add(&vf->states, verify_state(img, &v) ^ model)) {
 		vf->counts->states++;
 		if (vf->samples)
 			r = samples_add(vf->samples, &img->disk[REC_METADATA],

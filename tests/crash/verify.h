@@ -55,8 +55,11 @@ int verify_pool(struct verify *vf, struct thin_storage *metadata,
 
 void verify_fini(struct verify *vf);
 
-/* What can be reached of the metadata, as one number. */
+/* All that can be reached, as one number. */
 struct view;
+uint64_t verify_state(const struct image *img, const struct view *v);
+
+/* What can be reached of the metadata, likewise. */
 uint64_t verify_metadata_state(const struct image *img, const struct view *v);
 
 /* One audit: 0, or -EINVAL and the first thing it found in @why. */
