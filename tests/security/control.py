@@ -254,7 +254,8 @@ def crowd(pool):
         s.connect("control")
         os.chdir(here)
         if i % 3 == 0:
-            s.sendall(b"{")
+            with contextlib.suppress(OSError):  # the 17th is sent away
+                s.sendall(b"{")
         s.close()
     print(f"  1000 connections in {time.monotonic() - began:.1f} s")
     deadline = time.monotonic() + 20
