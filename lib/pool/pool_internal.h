@@ -93,7 +93,8 @@ struct thin_reaper {
 struct thin_space {
 	struct thin_mutex lock;
 	struct thin_cond changed;
-	uint64_t room THIN_GUARDED_BY(lock); /* how often some appeared */
+	_Atomic uint64_t room; /* how often some appeared; goes up under lock */
+	uint64_t wanted THIN_GUARDED_BY(lock); /* the least that was lacking, blocks */
 	unsigned waiters THIN_GUARDED_BY(lock);
 	bool expired THIN_GUARDED_BY(lock); /* somebody waited too long */
 	uint64_t timeout_ns;		    /* 0: for ever */
@@ -202,6 +203,7 @@ void thin_reap_settle(struct thin_pool *pool);
 
 /* How long a request has been looking for room. */
 struct thin_patience {
+	uint64_t need;	      /* blocks; as of the last attempt */
 	uint64_t room;	      /* what appeared before it looked */
 	uint64_t deadline_ns; /* 0: has not waited yet */
 	bool settled;	      /* a commit did not help */
@@ -216,7 +218,7 @@ void thin_space_fini(struct thin_space *s);
 THIN_MUST_CHECK int thin_space_settle(struct thin_pool *pool);
 /* Is there no metadata left but the reserve? */
 bool thin_space_scarce(struct thin_pool *pool);
-/* Before each attempt. */
+/* Before each attempt; takes no lock. */
 void thin_space_look(struct thin_pool *pool, struct thin_patience *p);
 /*
  * An attempt found too little of @what: -ENOSPC or -ENOBUFS.  Commits first,

@@ -192,8 +192,10 @@ static int reserve(struct thin_work *w, uint64_t want)
 {
 	int r = want ? thin_reservation_make(&w->res, want) : 0;
 
-	if (r == -ENOSPC || r == -ENOBUFS)
+	if (r == -ENOSPC || r == -ENOBUFS) {
 		w->req->short_of = r;
+		w->req->need = want;
+	}
 	return r;
 }
 

@@ -86,6 +86,7 @@ struct thin_request {
 
 	/* what could not be reserved, -ENOSPC or -ENOBUFS: nothing was done then */
 	int short_of;
+	uint64_t need; /* blocks, then */
 };
 
 struct thin_piece {

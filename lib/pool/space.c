@@ -45,11 +45,7 @@ void thin_space_fini(struct thin_space *s)
 
 void thin_space_look(struct thin_pool *pool, struct thin_patience *p)
 {
-	struct thin_space *s = &pool->space;
-
-	thin_mutex_lock(&s->lock);
-	p->room = s->room;
-	thin_mutex_unlock(&s->lock);
+	p->room = atomic_load(&pool->space.room);
 }
 
 int thin_space_settle(struct thin_pool *pool)
@@ -86,6 +82,16 @@ static void wait_locked(struct thin_space *s, struct thin_patience *p)
 	s->waiters--;
 }
 
+/* The pool is full for as long as it is for the most modest of those it failed. */
+static void note_shortage(struct thin_pool *pool, struct thin_space *s, uint64_t need)
+	THIN_REQUIRES(s->lock)
+{
+	if (thin_pool_mode(pool) != THIN_MODE_OUT_OF_DATA || need < s->wanted)
+		s->wanted = need;
+	thin_pool_set_mode(pool, THIN_MODE_OUT_OF_DATA);
+	thin_worker_kick(&pool->watcher); /* which tells of it */
+}
+
 static bool may_wait(struct thin_pool *pool)
 {
 	/* Before the start there is nobody who could make room meanwhile. */
@@ -100,10 +106,8 @@ static int wait_for_room(struct thin_pool *pool, struct thin_patience *p)
 	if (s->timeout_ns && !p->deadline_ns)
 		p->deadline_ns = thin_now_ns() + s->timeout_ns;
 	thin_mutex_lock(&s->lock);
-	if (s->room == p->room) {
-		thin_pool_set_mode(pool, THIN_MODE_OUT_OF_DATA);
-		thin_worker_kick(&pool->watcher); /* which tells of it */
-	}
+	if (s->room == p->room)
+		note_shortage(pool, s, p->need);
 	while (s->room == p->room && !r) {
 		r = thin_pool_may_change(pool);
 		if (!r && (s->expired || !may_wait(pool)))
@@ -136,7 +140,7 @@ int thin_space_wait(struct thin_pool *pool, struct thin_patience *p, int what)
 
 static void wake_locked(struct thin_space *s) THIN_REQUIRES(s->lock)
 {
-	s->room++;
+	atomic_fetch_add(&s->room, 1);
 	thin_cond_broadcast(&s->changed);
 }
 
@@ -151,18 +155,17 @@ void thin_space_appeared(struct thin_pool *pool)
 	enum thin_pool_mode mode = thin_pool_mode(pool);
 	struct thin_space *s = &pool->space;
 	struct thin_metadata_info info;
-	bool better;
+	bool enough;
 
 	thin_metadata_info(pool->m, &info);
-	better = mode == THIN_MODE_OUT_OF_METADATA ? metadata_eased(&info)
-						   : info.data_free;
 	thin_mutex_lock(&s->lock);
-	if (better)
+	enough = info.data_free >= s->wanted;
+	if (mode == THIN_MODE_OUT_OF_METADATA ? metadata_eased(&info) : enough)
 		thin_pool_set_mode(pool, THIN_MODE_WRITE);
-	if (info.data_free) {
+	if (enough)
 		s->expired = false;
+	if (info.data_free)
 		wake_locked(s);
-	}
 	thin_mutex_unlock(&s->lock);
 }
 

@@ -161,9 +161,14 @@ void thin_core_origin_leave(struct thin_core *core, struct thin_origin *o)
 
 /* --- opens ------------------------------------------------------------------ */
 
-/* V4.  The gate is shut, so that no trim is just looking at the end. */
+/*
+ * V4.  The gate is shut, so that no trim is just looking at the end; but only
+ * where there is need, since that waits for all requests in flight.
+ */
 static void grow_core(struct thin_core *core, uint64_t size)
 {
+	if (atomic_load(&core->size) >= size)
+		return;
 	thin_gate_shut(&core->gate);
 	if (atomic_load(&core->size) < size)
 		atomic_store(&core->size, size);

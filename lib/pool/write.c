@@ -75,6 +75,7 @@ int thin_request_do(struct thin_request *req)
 		thin_gate_enter(&core->gate);
 		r = attempt(req);
 		thin_gate_leave(&core->gate);
+		patience.need = req->need;
 		again = r && req->short_of;
 		if (again)
 			r = thin_space_wait(pool, &patience, req->short_of);

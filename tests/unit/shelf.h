@@ -24,7 +24,7 @@ struct shelf {
 	atomic_bool frozen;
 	atomic_int fail_read, fail_write, fail_flush, fail_punch; /* errors to give */
 	atomic_int fail_write_times, fail_flush_times; /* -EIO for the next so many */
-	atomic_int fail_identity, fail_extents, fail_start, fail_resize;
+	atomic_int fail_identity, fail_extents, fail_start, fail_resize, fail_size;
 	atomic_ulong reads, writes, zeros, punches, flushes, starts, closes;
 	atomic_ulong read_bytes, write_bytes;
 	/* Called before a flush; may be NULL. */
@@ -123,6 +123,8 @@ static inline int shelf_flush(struct thin_storage *s)
 
 static inline int shelf_size(struct thin_storage *s, uint64_t *ret)
 {
+	if (shelf_of(s)->fail_size)
+		return shelf_of(s)->fail_size;
 	return thin_storage_size(shelf_of(s)->memory, ret);
 }
 

@@ -49,6 +49,10 @@ static void test_refused(void **state)
 	assert_int_equal(thin_pool_open(&g->params, &g->pool, &e), -ENOSPC);
 	assert_has(e.text, "10 blocks");
 	assert_int_equal(thin_storage_resize(g->data->memory, 10 * BLOCK), 0);
+	g->data->fail_size = -EIO;
+	assert_int_equal(thin_pool_open(&g->params, &g->pool, &e), -EIO);
+	assert_has(e.text, "data");
+	g->data->fail_size = 0;
 	assert_int_equal(thin_storage_zero(g->metadata->memory, 0, 4096), 0);
 	assert_int_equal(thin_pool_open(&g->params, &g->pool, &e), -EMEDIUMTYPE);
 	assert_true(strlen(e.text) > 0);

@@ -107,7 +107,15 @@ static void test_too_large(void **state)
 	expect(v, (NR - 1) * BLOCK, BLOCK, 1);
 	expect(v, NR * BLOCK, 4 * BLOCK, 0);
 	assert_int_equal(ground_info(g).data_free, 3);
-	assert_int_equal(put(v, NR * BLOCK, 3 * BLOCK, 2, 0), 0);
+	assert_int_equal(ground_mode(g), THIN_MODE_OUT_OF_DATA);
+
+	/* A commit that brings nothing does not make the pool look better. */
+	assert_int_equal(thin_pool_create_thin(g->pool, 2), 0);
+	assert_int_equal(ground_mode(g), THIN_MODE_OUT_OF_DATA);
+	assert_int_equal(g->events[THIN_EVENT_MODE], 1);
+	assert_int_equal(thin_volume_trim(v, 3 * BLOCK, BLOCK, THIN_FUA), 0);
+	assert_int_equal(ground_mode(g), THIN_MODE_WRITE);
+	assert_int_equal(put(v, NR * BLOCK, 4 * BLOCK, 2, 0), 0);
 	thin_volume_close(v);
 	ground_free(g);
 }

@@ -145,6 +145,30 @@ static void test_start_fails(void **state)
 	ground_free(g);
 }
 
+/* An open of the same size waits for nobody's request. */
+static void test_open_while_written(void **state)
+{
+	struct ground *g = ground_new(8);
+	struct thin_volume *v = ground_create(g, 1, BLOCK, NULL), *w;
+	struct write_call call = {.v = v, .len = 10, .byte = 1};
+	struct door door;
+
+	(void)state;
+	door_init(&door);
+	door_set(&door, true);
+	g->data->on_write_ctx = &door;
+	g->data->on_write = door_of_writes;
+	write_start(&call);
+	WAIT_FOR(door_waiting(&door) == 1);
+	w = ground_volume(g, 1, BLOCK, NULL);
+	assert_false(call.call.done);
+	door_set(&door, false);
+	assert_int_equal(call_join(&call.call), 0);
+	thin_volume_close(w);
+	thin_volume_close(v);
+	ground_free(g);
+}
+
 /* 2.7: a larger size exposes more; a short last block keeps its rest. */
 static void test_grow(void **state)
 {
@@ -176,6 +200,7 @@ int main(void)
 		cmocka_unit_test(test_pinned_between_opens),
 		cmocka_unit_test(test_start_fails),
 		cmocka_unit_test(test_grow),
+		cmocka_unit_test(test_open_while_written),
 	};
 
 	return cmocka_run_group_tests_name("volume", tests, NULL, NULL);
