@@ -87,9 +87,9 @@ model_sum() { sum_of "$(model_file "$1")"; }
 
 served_create() {
     if [ "${3:-}" ]; then
-        "$thinbd" --pool "$pool" create "$1" --size "$2" --origin "$3"
+        quietly "$thinbd" --pool "$pool" create "$1" --size "$2" --origin "$3"
     else
-        "$thinbd" --pool "$pool" create "$1" --size "$2"
+        quietly "$thinbd" --pool "$pool" create "$1" --size "$2"
     fi
 }
 
@@ -102,9 +102,11 @@ served_trim() {
     quietly qemu-io -d unmap -f raw "$(uri "$1")" -c "discard $2 $3"
 }
 
-served_snapshot() { "$thinbd" --pool "$pool" snapshot "$1" "$2" --writable; }
+served_snapshot() {
+    quietly "$thinbd" --pool "$pool" snapshot "$1" "$2" --writable
+}
 
-served_delete() { "$thinbd" --pool "$pool" delete "$1"; }
+served_delete() { quietly "$thinbd" --pool "$pool" delete "$1"; }
 
 served_sum() { sum_of "$(uri "$1")"; }
 

@@ -14,11 +14,11 @@ requires nbd-client mkfs.ext4 mkfs.xfs fio
 
 base=$work/base.img
 truncate -s 64M "$base"
-cp -r "$tests" "$work/files"
+cp -r "$tests/unit" "$work/files"
 quietly mkfs.ext4 -q -d "$work/files" "$base"
 before=$(sum_of "$base")
 
-"$here/vm" --mem 3G --timeout 900 -- \
+"$here/vm" --mem 3G --timeout 600 -- \
     env THINBD_BUILD_DIR="$build" "$here/in-vm-nbd.sh" "$base" "$work/files"
 
 [ "$(sum_of "$base")" = "$before" ] || fail "the image was written to"
