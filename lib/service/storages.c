@@ -3,19 +3,39 @@
 
 #include "format/superblock.h"
 #include "util/checked.h"
+#include "util/lock.h"
+
+#include <errno.h>
+#include <time.h>
 
 static unsigned io_flags(const struct thin_pool_conf *conf)
 {
 	return conf->io == THIN_IO_SYNC ? THIN_STORAGE_SYNC : 0;
 }
 
+/*
+ * A process that was killed is gone before its locks are: the system keeps
+ * these until what was in flight in its rings has ended.  Who comes next waits
+ * for that, a few milliseconds as a rule.
+ */
+#define PATIENCE_NS (UINT64_C(2) * 1000000000)
+
 static int open_one(const char *dir, const char *where, unsigned flags,
 		    struct thin_storage **ret, struct thin_error *e)
 {
+	const struct timespec nap = {.tv_nsec = 10000000};
+	uint64_t deadline_ns = thin_now_ns() + PATIENCE_NS;
 	_cleanup_free char *path = NULL;
 	int r = thin_pool_conf_locate(dir, where, &path);
 
-	return r ? r : thin_storage_open(path, flags, ret, e);
+	if (r)
+		return r;
+	for (;;) {
+		r = thin_storage_open(path, flags, ret, e);
+		if (r != -EBUSY || thin_now_ns() >= deadline_ns)
+			return r;
+		(void)nanosleep(&nap, NULL); /* shorter is fine */
+	}
 }
 
 int thin_open_storages(const char *dir, const struct thin_pool_conf *conf, bool read_only,
