@@ -21,7 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "torture"))
 from ground import Pool, in_memory, need, seed_from_environment, should, story
 
 CANARY = b"\xca\xfeCANARY OF TENANT A"  # 18 bytes: 16 in a row are found at any alignment
-BLOCKS = {"4K": 4096, "64K": 65536, "192K": 196608}
+BLOCKS = {"4K": 4096, "64K": 65536, "192K": 196608, "4M": 4 << 20}
 WRITES = 60  # of B, in a go: one a block
 PART = CANARY[2:10]
 NO_HOLE = 2  # a flag
@@ -42,10 +42,13 @@ class Tenants:
     def __init__(self, work, rnd, number, block):
         self.rnd, self.block = rnd, BLOCKS[block]
         self.pool = Pool(work, f"pool{number}")
-        self.size = self.block * (WRITES + 4)
+        self.writes = WRITES if self.block < 1 << 20 else 6
+        self.size = self.block * (self.writes + 4)
+        self.base = work / f"base{number}"
+        self.base.write_bytes(rnd.randbytes(rnd.randrange(1, self.size)))
         # The pool is so small that B has to use A's blocks.
         data = 2 * self.size if self.block > 4096 else max(2 * self.size, 1 << 20)
-        self.settings = [f"discard={rnd.choice(('nopassdown', 'nopassdown', 'passdown'))}",
+        self.settings = [f"discard={rnd.choice(('nopassdown',) * 5 + ('passdown',))}",
                          f"io={rnd.choice(('auto', 'sync'))}", "when_full=error"]
         self.pool.t("init", "--data-size", data, "--block-size", block,
                     *(w for s in self.settings for w in ("--set", s)))
@@ -128,8 +131,10 @@ class Tenants:
 
     def some_write(self, block):
         """Bytes at any place of a block, or over its end."""
-        sort = self.rnd.randrange(6)
-        if sort == 0:
+        sort = self.rnd.randrange(7)
+        if sort == 6:
+            offset, length = 0, self.block
+        elif sort == 0:
             offset, length = self.rnd.randrange(self.block), 1
         elif sort == 1:
             offset, length = 0, self.rnd.randrange(1, self.block)
@@ -170,6 +175,14 @@ class Tenants:
         search(name, data)
         should(data == expected, name, "does not read as it should")
 
+    def begin(self, name, size):
+        """B, over an origin or not.  What it reads as."""
+        if self.rnd.random() < 0.5:
+            self.pool.t("create", name, "--size", size)
+            return bytes(size)
+        self.pool.t("create", name, "--size", size, "--origin", self.base)
+        return self.base.read_bytes()[:size].ljust(size, b"\0")
+
     def live(self, way, count):
         getattr(self, way)()
         if self.rnd.random() < 0.4:
@@ -177,18 +190,21 @@ class Tenants:
             self.pool.start()
         # Not a whole number of blocks, and later it grows.
         size = self.block * (count + 1) + self.rnd.randrange(1, self.block)
-        self.pool.t("create", "b", "--size", size)
-        expected = self.use("b", count, bytes(size))
+        expected = self.use("b", count, self.begin("b", size))
         self.look("b", expected)
         self.pool.t("snapshot", "b", "b@s", "b", "c")
         self.look("c", self.use("c", min(count, 10), expected))
         self.look("b", expected)
         self.wait_unused()
         self.pool.t("resize", "b", size + 2 * self.block)
-        self.look("b", expected + bytes(2 * self.block))
+        grown = expected + self.base.read_bytes()[size:size + 2 * self.block]
+        if self.pool.json("list", "b")[0]["origin"] is None:
+            grown = expected
+        grown = grown.ljust(size + 2 * self.block, b"\0")
+        self.look("b", grown)
         self.pool.kill()
         self.pool.start()
-        self.look("b", expected + bytes(2 * self.block))
+        self.look("b", grown)
         self.look("b@s", expected)
         self.pool.stop()
         search("the metadata", (self.pool.path / "metadata").read_bytes())
@@ -207,11 +223,11 @@ def main():
             print(f"  A is {way}; blocks of {block}, {', '.join(tenants.settings)}",
                   flush=True)
             try:
-                tenants.live(way, min(WRITES, alignments - done))
+                tenants.live(way, tenants.writes)
             finally:
                 tenants.pool.kill()
             tenants.pool.check(oracle=False)
-            done += WRITES
+            done += tenants.writes
         print(f"{done} alignments")
 
 
