@@ -247,6 +247,27 @@ const char *history_check(struct history *h)
 	return wrong;
 }
 
+static bool meet(const struct event *a, const struct event *b)
+{
+	return a->start < b->end && b->start < a->end;
+}
+
+const char *history_check_torn(const struct history *h, const struct history *torn)
+{
+	for (size_t i = 0; i < torn->nr; i++) {
+		const struct event *e = &torn->at[i];
+		struct slice s = slice_of(h, e->sector);
+
+		while (s.at < s.end && !(is_write(s.at) && meet(s.at, e)))
+			s.at++;
+		if (s.at == s.end)
+			return WRONG("sector %u: a mixture at %" PRIu64
+				     ", when nobody was writing",
+				     e->sector, e->start);
+	}
+	return NULL;
+}
+
 /* --- states ------------------------------------------------------------------ */
 
 /*

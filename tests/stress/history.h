@@ -58,6 +58,12 @@ void history_sort(struct history *h);
 const char *history_check(struct history *h);
 
 /*
+ * Reads which saw a mixture of several writes: the kernel's page cache allows
+ * that where a read and a write meet, and only there.
+ */
+const char *history_check_torn(const struct history *h, const struct history *torn);
+
+/*
  * @values is what the sectors 0 .. @nr had when the server was back after a
  * crash; before, writes whose end is at most @flushed were flushed.  Each
  * must be there, or one that may have come later.

@@ -68,6 +68,7 @@ struct client {
 	bool may_lose;	/* the server may die */
 	struct slot slot[MAX_DEPTH];
 	struct history history;
+	struct history torn;	  /* what it read that was a mixture */
 	struct request *requests; /* its writes, by their number */
 	size_t nr_requests, room;
 };
@@ -190,9 +191,9 @@ static void note_read(struct slot *s, uint64_t end)
 			.sector = s->sector + i,
 			.kind = EV_READ,
 		};
-		SHOULD(sector_value(s->buf + i * SECTOR, e.sector, &e.value),
-		       "sector %u is no single write's", e.sector);
-		history_add(&s->client->history, e);
+		bool whole = sector_value(s->buf + i * SECTOR, e.sector, &e.value);
+
+		history_add(whole ? &s->client->history : &s->client->torn, e);
 	}
 }
 
@@ -300,6 +301,9 @@ static void start_clients(unsigned nr, uint64_t operations, bool may_lose)
 /* Waits for them; @h gets all they did, sorted. */
 static void join_clients(struct history *h)
 {
+	struct history torn = {0};
+	const char *wrong;
+
 	for (unsigned i = 0; i < lin.clients; i++) {
 		struct client *c = &lin.client[i];
 
@@ -308,9 +312,14 @@ static void join_clients(struct history *h)
 		for (unsigned j = 0; j < c->depth; j++)
 			free(c->slot[j].buf);
 		history_append(h, &c->history);
+		history_append(&torn, &c->torn);
 		history_fini(&c->history);
+		history_fini(&c->torn);
 	}
 	history_sort(h);
+	wrong = history_check_torn(h, &torn);
+	SHOULD(!wrong, "%s", wrong);
+	history_fini(&torn);
 }
 
 static void forget_requests(void)

@@ -9,7 +9,8 @@ The rules (docs/promises.md, P1 to P3), for a sector that holds value V, written
 by c (any of the writes of V):
 
   read      c was issued before the read ended, and no other was issued after
-            c's answer and answered before the read began
+            c's answer and answered before the read began.  A mixture of several
+            only while somebody writes: the kernel's page cache allows that
   crash     no other that is durable was issued after c's answer.  Durable is
             what had FUA and was answered, or was answered before a flush of the
             volume was issued, which was answered
@@ -82,9 +83,18 @@ def value_of(data, sector, base):
     return value
 
 
-def values_of(data, base, first=0):
-    return [value_of(data[i:i + SECTOR], first + i // SECTOR, base)
-            for i in range(0, len(data) - SECTOR + 1, SECTOR)]
+def values_of(data, base, first=0, torn=None):
+    """Of whole sectors; a mixture is None where `torn` is a list, of its sectors."""
+    values = []
+    for i in range(0, len(data) - SECTOR + 1, SECTOR):
+        try:
+            values.append(value_of(data[i:i + SECTOR], first + i // SECTOR, base))
+        except Wrong:
+            if torn is None:
+                raise
+            torn.append(first + i // SECTOR)
+            values.append(None)
+    return values
 
 
 class Write:  # pylint: disable=too-few-public-methods
@@ -149,8 +159,15 @@ class History:
     def durable(self, write):
         return write.end <= self.flushed or (write.fua and write.end < FOREVER)
 
+    def check_torn(self, sectors, start, end):
+        for s in sectors:
+            if not any(w.start < end and w.end > start for w in self.sectors[s]):
+                raise Wrong(f"sector {s}: a mixture at {start}-{end}, when nobody wrote")
+
     def check_read(self, values, first, start, end):
         for s, value in enumerate(values, first):
+            if value is None:
+                continue
             newest = max(self.ends_of(s, value, end))
             for w in self.sectors[s]:
                 if w.start > newest and w.end < start:

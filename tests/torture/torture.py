@@ -148,7 +148,10 @@ class Client(threading.Thread):
         start = time.monotonic()
         data = h.pread(count * SECTOR, sector * SECTOR)
         end = time.monotonic()
-        history.check_read(values_of(data, history.base, sector), sector, start, end)
+        torn = []
+        values = values_of(data, history.base, sector, torn)
+        history.check_torn(torn, start, end)
+        history.check_read(values, sector, start, end)
 
 
 # --- the command line ----------------------------------------------------------------
