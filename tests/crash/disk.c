@@ -100,7 +100,8 @@ void disk_set_size(struct disk *d, uint64_t size)
 void disk_copy(struct disk *to, const struct disk *from)
 {
 	disk_set_size(to, from->size);
-	memcpy(to->bytes, from->bytes, from->size);
+	if (from->size)
+		memcpy(to->bytes, from->bytes, from->size);
 	to->changes = 0;
 	to->base.flush_error = 0;
 }

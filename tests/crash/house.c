@@ -635,16 +635,35 @@ static int check_pairs(const struct model *model, const bool *there, char *why,
 	return 0;
 }
 
-/* A device that nobody has a name for is called "#" and its number. */
-static int check_names(struct thinbd *t, char *why, size_t len)
+static unsigned count(const char *text, const char *what)
 {
+	unsigned nr = 0;
+
+	while ((text = strstr(text, what))) {
+		text += strlen(what);
+		nr++;
+	}
+	return nr;
+}
+
+/*
+ * I12: one name for each device, and the other way round.  A device that has
+ * none is called "#" and its number; a name that has none can't be opened.
+ */
+static int check_names(struct thinbd *t, const bool *there, char *why, size_t len)
+{
+	unsigned nr = 0;
 	char *reply;
 	int r = 0;
 
+	for (uint32_t i = 0; i < HOUSE_SLOTS; i++)
+		nr += there[i];
 	if (!ask(t, "{\"verb\":\"list\"}", &reply))
 		r = say(why, len, "list: %.300s", reply);
 	else if (strstr(reply, "\"#"))
 		r = say(why, len, "a device has no name: %.300s", reply);
+	else if (count(reply, "\"name\":\"v") != nr)
+		r = say(why, len, "%u volumes are there, but %.300s", nr, reply);
 	free(reply);
 	return r;
 }
@@ -659,7 +678,7 @@ static int check_all(struct thinbd *t, const struct model *model, bool now, char
 		r = check_volume(t, i, model, now, &there[i], why, len);
 	if (!r)
 		r = check_pairs(model, there, why, len);
-	return r ? r : check_names(t, why, len);
+	return r ? r : check_names(t, there, why, len);
 }
 
 static int verify_once(struct disk *disk, struct folder *folder,

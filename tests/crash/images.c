@@ -92,7 +92,8 @@ static void copy_all(struct image *img, const struct replay *rp)
 			img->hash[f] = must_grow(img->hash[f], nr, sizeof(uint64_t));
 			img->hash_room[f] = nr;
 		}
-		memcpy(img->hash[f], rp->hash[f], nr * sizeof(uint64_t));
+		if (nr)
+			memcpy(img->hash[f], rp->hash[f], nr * sizeof(uint64_t));
 	}
 	img->nr_undo = 0;
 	img->version = rp->version;
