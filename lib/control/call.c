@@ -58,24 +58,32 @@ int thinbd_listen(struct thinbd *t, struct thinbd_error *e)
 #define PATIENCE_NS (UINT64_C(5) * 1000000000)
 #define NAP_NS	    20000000
 
+/* What came of asking the server. */
+enum who {
+	WHO_ANSWERED, /* or it can not be said whether it did */
+	WHO_NOBODY,
+	WHO_IS_BUSY, /* it has no connection to spare */
+};
+
 static char *ask_server(const char *dir, const struct thin_args *args,
-			const struct thinbd_observer *observer, bool *ret_nobody)
+			const struct thinbd_observer *observer, enum who *ret_who)
 {
 	const char *request = thin_json_text(args->doc);
 	struct thin_error e = {0};
 	char *reply = NULL;
 
-	*ret_nobody = false;
+	*ret_who = WHO_ANSWERED;
 	if (!request)
 		return NULL;
 	int r = thin_client_call(dir, request, args->verb->flags & THINBD_VERB_STREAMS,
 				 args->verb->flags & THINBD_VERB_TEXT, observer, &reply,
 				 &e);
-	*ret_nobody = r == -ENOENT;
+	if (r == -ENOENT || r == -EBUSY)
+		*ret_who = r == -EBUSY ? WHO_IS_BUSY : WHO_NOBODY;
 	return r ? thin_reply_error(r, &e) : reply;
 }
 
-/* Whoever has it now may be gone, or serve it, a moment later. */
+/* Whoever has it now may be gone, or serve it, or have time, a moment later. */
 static char *call(const char *dir, const struct thin_args *args,
 		  const struct thinbd_observer *observer)
 {
@@ -83,12 +91,15 @@ static char *call(const char *dir, const struct thin_args *args,
 
 	for (;;) {
 		struct timespec nap = {.tv_nsec = NAP_NS};
-		bool nobody, busy;
-		char *reply = ask_server(dir, args, observer, &nobody);
-		if (!nobody)
-			return reply;
-		free(reply);
-		thin_call_offline(dir, args, observer, &busy, &reply);
+		enum who who;
+		bool busy = true;
+		char *reply = ask_server(dir, args, observer, &who);
+		if (who == WHO_NOBODY) {
+			free(reply);
+			thin_call_offline(dir, args, observer, &busy, &reply);
+		} else if (who == WHO_ANSWERED) {
+			busy = false;
+		}
 		if (!busy || thin_now_ns() > deadline_ns)
 			return reply;
 		free(reply);

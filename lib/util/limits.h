@@ -71,7 +71,7 @@
 
 /* One message on the control socket, and how long a peer may dawdle. */
 #define THIN_MAX_MESSAGE	(UINT64_C(1) << 20)
-#define THIN_MAX_CONTROL_PEERS	16
+#define THIN_MAX_CONTROL_PEERS	64
 #define THIN_CONTROL_TIMEOUT_MS 5000
 
 /*
