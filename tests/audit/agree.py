@@ -50,6 +50,8 @@ CONSEQUENCES = {
     "OVERFLOW_STALE",
     # Not judged here where the index can not be read.
     "NR_ALLOCATED",
+    # Of a child that is twice in its parent; see child-twice.
+    "SHARED_NOT_FLAGGED",
 }
 
 # The same for single kinds of damage.
