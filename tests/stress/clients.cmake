@@ -11,12 +11,9 @@ if(NOT THINBD_SANITIZE MATCHES "thread") # nbdkit has no part in that
 
   add_executable(fsx_nbd fsx_nbd.c fsx_shadow.c served.c)
   target_link_libraries(fsx_nbd PRIVATE PkgConfig::libnbd)
-  add_test(NAME stress/fsx COMMAND fsx_nbd ${fsx_operations} 10)
+  thinbd_test(stress/fsx TIMEOUT 600 COMMAND fsx_nbd ${fsx_operations} 10)
 
   add_executable(linear_nbd linear_nbd.c history.c served.c)
   target_link_libraries(linear_nbd PRIVATE PkgConfig::libnbd Threads::Threads)
-  add_test(NAME stress/linear COMMAND linear_nbd ${linear_operations} 10)
-
-  set_tests_properties(stress/fsx stress/linear PROPERTIES TIMEOUT 600
-    SKIP_RETURN_CODE 77 ENVIRONMENT "${THINBD_TEST_ENVIRONMENT}")
+  thinbd_test(stress/linear TIMEOUT 600 COMMAND linear_nbd ${linear_operations} 10)
 endif()
