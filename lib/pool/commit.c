@@ -24,6 +24,10 @@
  *  C6  `closing` is held while the transaction is closed, until the flush of
  *      the data begins: a group of snapshots that is made under it is in one
  *      transaction, and does not wait for the I/O of a commit.
+ *  C7  Who goes back to the last commit takes along the changes that came
+ *      after the one that failed.  A volume's next flush tells of it (its
+ *      device is marked); a change that was asked for finds the pool
+ *      READ_ONLY, and does not take having nothing to commit for success.
  */
 
 struct run {
@@ -126,6 +130,14 @@ int thin_commit_now(struct thin_pool *pool)
 
 	thin_reap_kick(pool);
 	return r;
+}
+
+/* C7. */
+int thin_commit_change(struct thin_pool *pool)
+{
+	int r = thin_commit_now(pool);
+
+	return !r && thin_pool_may_change(pool) ? -EIO : r;
 }
 
 void thin_commit_if_dirty(struct thin_pool *pool)

@@ -15,7 +15,7 @@
 static int end_change(struct thin_pool *pool, int r)
 {
 	if (!r)
-		r = thin_commit_now(pool);
+		r = thin_commit_change(pool);
 	return r ? thin_commit_error(pool, r) : 0;
 }
 
@@ -23,7 +23,9 @@ int thin_pool_commit(struct thin_pool *pool)
 {
 	int r = thin_pool_may_read(pool);
 
-	return r ? r : end_change(pool, 0);
+	if (!r)
+		r = thin_commit_now(pool);
+	return r ? thin_commit_error(pool, r) : 0;
 }
 
 int thin_pool_create_thin(struct thin_pool *pool, uint32_t device)

@@ -90,7 +90,7 @@ int thin_pool_delete(struct thin_pool *pool, const uint32_t *devices, size_t nr)
 	for (size_t i = 0; i < nr; i++)
 		thin_core_unpin(cores[i]);
 	if (!r)
-		r = thin_commit_now(pool);
+		r = thin_commit_change(pool);
 	return r ? thin_commit_error(pool, r) : 0;
 }
 
@@ -106,6 +106,6 @@ int thin_pool_truncate(struct thin_pool *pool, uint32_t device, uint64_t bytes)
 	r = empty(core, thin_div_up(bytes, pool->block_size));
 	thin_core_unpin(core);
 	if (!r)
-		r = thin_commit_now(pool);
+		r = thin_commit_change(pool);
 	return r ? thin_commit_error(pool, r) : 0;
 }

@@ -178,6 +178,12 @@ void thin_commit_if_dirty(struct thin_pool *pool);
  * No locks held, in no epoch.
  */
 THIN_MUST_CHECK int thin_commit_now(struct thin_pool *pool);
+/*
+ * The same for a change that was made just now, where the pool might be
+ * changed when it began.  -EIO also where another's commit failed first, and
+ * took the change with it; then it may be durable or not.
+ */
+THIN_MUST_CHECK int thin_commit_change(struct thin_pool *pool);
 /* I7 for one volume: a commit where it has changes, else a flush. */
 THIN_MUST_CHECK int thin_commit_volume(struct thin_core *core);
 /*

@@ -169,6 +169,6 @@ int thin_pool_snapshot(struct thin_pool *pool, const struct thin_snap_pair *pair
 		r = make_all_patiently(&g);
 	unpin_origins(&g);
 	if (!r)
-		r = thin_commit_now(pool);
+		r = thin_commit_change(pool);
 	return r ? thin_commit_error(pool, r) : 0;
 }

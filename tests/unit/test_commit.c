@@ -352,6 +352,76 @@ static void test_flushes_one_at_a_time(void **state)
 	close_failed(g, v);
 }
 
+/*
+ * A change that is asked for, in the transaction after one that is just being
+ * written, and fails: it went with it.
+ */
+static int change_create(void *ctx)
+{
+	return thin_pool_create_thin(((struct ground *)ctx)->pool, 9);
+}
+
+static int change_snapshot(void *ctx)
+{
+	struct thin_snap_pair pair = {.origin = 1, .snap = 9};
+
+	return thin_pool_snapshot(((struct ground *)ctx)->pool, &pair, 1);
+}
+
+static int change_delete(void *ctx)
+{
+	uint32_t device = 3;
+
+	return thin_pool_delete(((struct ground *)ctx)->pool, &device, 1);
+}
+
+static int change_truncate(void *ctx)
+{
+	return thin_pool_truncate(((struct ground *)ctx)->pool, 3, 0);
+}
+
+static int change_number(void *ctx)
+{
+	return thin_pool_set_transaction_id(((struct ground *)ctx)->pool, 0, 7);
+}
+
+static void test_goes_with_anothers(void **state)
+{
+	int (*const changes[])(void *ctx) = {
+		change_create,	 change_snapshot, change_delete,
+		change_truncate, change_number,
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(changes); i++) {
+		struct thin_volume *v, *third;
+		struct ground *g = two_blocks(&v);
+		struct call flush, change;
+		struct door door;
+
+		third = ground_create(g, 3, 8 * BLOCK, NULL);
+		assert_int_equal(put(third, 0, BLOCK, 5, THIN_FUA), 0);
+		thin_volume_close(third);
+		assert_int_equal(put(v, 10 * BLOCK, BLOCK, 2, 0), 0);
+		door_init(&door);
+		door_set(&door, true);
+		g->data->on_flush_ctx = &door;
+		g->data->on_flush = door_of_flushes;
+		call_start(&flush, flush_volume, v);
+		WAIT_FOR(door_waiting(&door) == 1);
+		call_start(&change, changes[i], g);
+		WAIT_FOR(ground_info(g).dirty);
+		g->metadata->fail_write_times = 1;
+		door_set(&door, false);
+		assert_int_equal(call_join(&flush), -EIO);
+		assert_int_equal(call_join(&change), -EIO);
+		assert_int_equal(ground_mode(g), THIN_MODE_READ_ONLY);
+		thin_volume_close(v);
+		assert_int_equal(thin_pool_close(g->pool), 0);
+		ground_discard(g);
+	}
+}
+
 static void test_read_only_pool(void **state)
 {
 	struct thin_volume *v;
@@ -388,6 +458,7 @@ int main(void)
 		cmocka_unit_test(test_poison),
 		cmocka_unit_test(test_poison_unnoticed),
 		cmocka_unit_test(test_flushes_one_at_a_time),
+		cmocka_unit_test(test_goes_with_anothers),
 		cmocka_unit_test(test_read_only_pool),
 	};
 
