@@ -7,9 +7,15 @@
 
 #include "service/check.h"
 #include "service/init.h"
+#include "util/lock.h"
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
+
+/* How long clients may take to go, and how often to look. */
+#define PATIENCE_NS (UINT64_C(1) * 1000000000)
+#define NAP_NS	    10000000
 
 static const struct {
 	const char *verb;
@@ -71,6 +77,25 @@ static int handle(struct thin_call *c, struct json_object **ret,
 	return r ? r : -ENOTSUP;
 }
 
+/*
+ * Who has hung up is a client until the server has noticed: where clients are in
+ * the way (-EISCONN), and nothing has been done yet, they get a moment to go.
+ */
+static int handle_patiently(struct thin_call *c, struct json_object **ret,
+			    struct thin_error *e)
+{
+	uint64_t deadline_ns = thin_now_ns() + PATIENCE_NS;
+	struct timespec nap = {.tv_nsec = NAP_NS};
+	int r = handle(c, ret, e);
+
+	while (r == -EISCONN && thin_now_ns() < deadline_ns) {
+		(void)nanosleep(&nap, NULL);
+		e->text[0] = '\0';
+		r = handle(c, ret, e);
+	}
+	return r == -EISCONN ? -EBUSY : r;
+}
+
 static char *answer(struct thinbd *t, const struct thin_args *args,
 		    const struct thinbd_observer *observer)
 {
@@ -87,7 +112,7 @@ static char *answer(struct thinbd *t, const struct thin_args *args,
 		.observer = observer,
 		.items = &items,
 	};
-	int r = handle(&c, &result, &e);
+	int r = handle_patiently(&c, &result, &e);
 	char *reply = r ? thin_reply_error(r, &e)
 			: thin_reply_result(streams ? thin_items_result(&items) : result);
 	thin_items_fini(&items);

@@ -24,7 +24,7 @@ int thin_check_unused(struct thinbd *t, const struct thin_volume_conf *v,
 
 	if (!nr)
 		return 0;
-	return thin_error_set(e, -EBUSY, "%s: in use by %u client%s; disconnect first",
+	return thin_error_set(e, -EISCONN, "%s: in use by %u client%s; disconnect first",
 			      v->name, nr, nr == 1 ? "" : "s");
 }
 
@@ -72,7 +72,7 @@ static int check_all(struct thinbd *t, const struct thin_volume_list *list, bool
 		r = thin_check_no_origin(t, list->at[i]->name, list, e);
 		if (!r && !force)
 			r = thin_check_unused(t, list->at[i], e);
-		if (r == -EBUSY && !force && thin_clients_of(t, list->at[i]->device))
+		if (r == -EISCONN)
 			r = thin_error_set(e, r, "%s; or --force", e->text);
 	}
 	return r;
@@ -214,7 +214,7 @@ static int set_readonly(struct thin_call *c, const char *value,
 			return r;
 	} else if (thin_has_writers(c->t, v->device)) {
 		return thin_error_set(
-			e, -EBUSY,
+			e, -EISCONN,
 			"%s: a client has it open for writing; disconnect first",
 			v->name);
 	}
