@@ -80,11 +80,11 @@ static const char *const remarks[] = {
 	"of free data or metadata: from here on it warns, and extends",
 	"\"0\" = off; for metadata and data files that thinbd made",
 	"a size",
-	"or \"error\"",
+	"\"queue\" or \"error\"",
 	"seconds that queued writers wait; 0 = for ever",
-	"or \"nopassdown\", \"ignore\"",
+	"\"passdown\", \"nopassdown\" or \"ignore\"",
 	"seconds between commits that nobody asked for",
-	"or \"io_uring\", \"sync\"",
+	"\"auto\", \"io_uring\" or \"sync\"",
 	"O_DIRECT for the data device",
 };
 
