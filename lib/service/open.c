@@ -291,6 +291,18 @@ static struct thinbd *new_service(const struct thinbd_params *p)
 	return t;
 }
 
+/* Else the first client would be the one to hear of a slip of the pen. */
+static int check_default(struct thinbd *t, struct thin_error *e)
+{
+	_cleanup_volume_conf const struct thin_volume_conf *v = NULL;
+	int r = thin_registry_find(t->registry, t->default_volume, &v, NULL);
+
+	if (r != -ENOENT)
+		return 0;
+	return thin_error_set(e, r, "%s: %s: no such volume; see `thinbd list`", t->dir,
+			      t->default_volume);
+}
+
 int thin_service_open(const struct thinbd_params *p, bool *ret_locked,
 		      struct thinbd **ret, struct thin_error *e)
 {
@@ -308,6 +320,8 @@ int thin_service_open(const struct thinbd_params *p, bool *ret_locked,
 	}
 	if (!r)
 		r = p->dir ? open_folder(t, p, &locked, e) : open_table(t, p, e);
+	if (!r && t->default_volume)
+		r = check_default(t, e);
 	if (r) {
 		if (ret_locked)
 			*ret_locked = locked;

@@ -33,6 +33,7 @@ mkdir "$work/empty"
 refused 'pool.conf' "$work/empty"
 make_pool
 t create vm1 --size 1M
+refused 'vm2: no such volume' "$pool" volume=vm2
 echo 'colour = "blue";' >>"$pool/pool.conf"
 refused 'colour' "$pool"
 sed -i '/colour/d' "$pool/pool.conf"
