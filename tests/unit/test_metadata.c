@@ -178,7 +178,7 @@ static void open_names_the_damaged_block(void **state)
 
 static void open_refuses_what_is_no_pool(void **state)
 {
-	struct thin_metadata_params params;
+	struct thin_metadata_params params = {0};
 	struct thin_metadata *m;
 	struct thin_error e = {""};
 
