@@ -107,6 +107,7 @@ static void print_snapshots(struct json_object *volume)
 static void print_show(const struct cli *c, struct json_object *volume)
 {
 	const char *problem = text_of(volume, "problem");
+	struct json_object *io = NULL;
 
 	(void)c;
 	print_fact(KEY_WIDTH, "name", text_of(volume, "name"));
@@ -130,6 +131,8 @@ static void print_show(const struct cli *c, struct json_object *volume)
 		print_styled(STYLE_BAD, problem);
 		putchar('\n');
 	}
+	if (json_object_object_get_ex(volume, "io", &io))
+		print_io(io);
 }
 
 const struct command cli_create = {.verb = "create", .print = print_volume};

@@ -46,6 +46,12 @@ void print_styled_fact(int width, enum style style, const char *key, const char 
 /* A bar of @width characters, @part of @whole filled. */
 void bar_text(char *buf, int width, uint64_t part, uint64_t whole);
 
+/*
+ * What "show" tells of a volume's I/O (@io): a line for each kind of request, and how
+ * many took how long.
+ */
+void print_io(struct json_object *io);
+
 /* A table: filled row by row, printed with columns as wide as they must be. */
 struct column {
 	const char *title;

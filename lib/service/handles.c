@@ -8,6 +8,7 @@
  * volume to himself.  What takes time, opening the origin, comes after.
  */
 #include "registry/name.h"
+#include "service/io_counters.h"
 #include "service/service.h"
 
 #include <errno.h>
@@ -21,6 +22,7 @@ struct thinbd_volume {
 	const struct thin_volume_conf *conf; /* a reference */
 	bool read_only;
 	struct thin_opened opened;
+	struct thin_counters *io; /* a reference */
 
 	/* Held shared by each request; alone while it is opened or closed. */
 	struct thin_sharded_lock gate;
@@ -90,6 +92,7 @@ static void put_handle(struct thinbd_volume *h)
 	if (!last)
 		return;
 	thin_volume_conf_put(h->conf);
+	thin_counters_put(h->io);
 	thin_sharded_fini(&h->gate);
 	free(h);
 }
@@ -247,6 +250,11 @@ make_handle(struct thinbd *t, const struct thin_volume_conf *conf) THIN_NO_THREA
 	if (!h)
 		return NULL;
 	*h = (struct thinbd_volume){.t = t, .conf = conf, .references = 1};
+	h->io = thin_counters_get(t, conf->device);
+	if (!h->io) {
+		free(h);
+		return NULL;
+	}
 	thin_sharded_init(&h->gate);
 	thin_sharded_write(&h->gate);
 	return h;
@@ -424,30 +432,43 @@ const char *thinbd_volume_name(const struct thinbd_volume *h)
 		r_;                                                                      \
 	})
 
+/* Likewise, a client's: it is counted. */
+#define COUNTED(h, kind, bytes, call)                                                    \
+	({                                                                               \
+		uint64_t begin_ = thin_now_ns();                                         \
+		int counted_ = WITH_VOLUME(h, call);                                     \
+		thin_count((h)->io, kind, bytes, begin_, counted_);                      \
+		counted_;                                                                \
+	})
+
 int thinbd_read(struct thinbd_volume *h, void *buf, uint64_t offset, size_t len)
 {
-	return WITH_VOLUME(h, thin_volume_read(h->opened.v, buf, offset, len));
+	return COUNTED(h, THIN_IO_READ, len,
+		       thin_volume_read(h->opened.v, buf, offset, len));
 }
 
 int thinbd_write(struct thinbd_volume *h, const void *buf, uint64_t offset, size_t len,
 		 unsigned flags)
 {
-	return WITH_VOLUME(h, thin_volume_write(h->opened.v, buf, offset, len, flags));
+	return COUNTED(h, THIN_IO_WRITE, len,
+		       thin_volume_write(h->opened.v, buf, offset, len, flags));
 }
 
 int thinbd_trim(struct thinbd_volume *h, uint64_t offset, uint64_t len, unsigned flags)
 {
-	return WITH_VOLUME(h, thin_volume_trim(h->opened.v, offset, len, flags));
+	return COUNTED(h, THIN_IO_TRIM, len,
+		       thin_volume_trim(h->opened.v, offset, len, flags));
 }
 
 int thinbd_zero(struct thinbd_volume *h, uint64_t offset, uint64_t len, unsigned flags)
 {
-	return WITH_VOLUME(h, thin_volume_zero(h->opened.v, offset, len, flags));
+	return COUNTED(h, THIN_IO_ZERO, len,
+		       thin_volume_zero(h->opened.v, offset, len, flags));
 }
 
 int thinbd_flush(struct thinbd_volume *h)
 {
-	return WITH_VOLUME(h, thin_volume_flush(h->opened.v));
+	return COUNTED(h, THIN_IO_FLUSH, 0, thin_volume_flush(h->opened.v));
 }
 
 int thinbd_cache(struct thinbd_volume *h, uint64_t offset, uint64_t len)

@@ -9,6 +9,7 @@
  * forks in between.
  */
 #include "service/extend.h"
+#include "service/io_counters.h"
 #include "service/flatten.h"
 #include "service/service.h"
 
@@ -375,6 +376,7 @@ int thinbd_close(struct thinbd *t)
 		t->attachment.stop(t->attachment.ctx);
 	thin_jobs_stop(t);
 	thin_close_handles(t);
+	thin_counters_forget_all(t);
 	thin_extender_stop(t->extender);
 	thin_registry_close(t->registry);
 	if (t->pool)

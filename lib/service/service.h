@@ -30,6 +30,7 @@
 
 #include <stdatomic.h>
 
+struct thin_counters;
 struct thin_job;
 struct thin_origin_entry;
 
@@ -63,6 +64,7 @@ struct thinbd {
 
 	struct thin_mutex handles_lock;
 	struct thinbd_volume *handles THIN_GUARDED_BY(handles_lock);
+	struct thin_counters *io THIN_GUARDED_BY(handles_lock); /* io_counters.c */
 
 	struct thin_mutex origins_lock;
 	struct thin_cond origins_changed;

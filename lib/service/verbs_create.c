@@ -4,6 +4,7 @@
  * metadata gets the devices in one transaction, the registry finishes (I12).
  */
 #include "registry/name.h"
+#include "service/io_counters.h"
 #include "service/requests.h"
 
 #include <errno.h>
@@ -51,6 +52,7 @@ int thin_free_device(struct thinbd *t, uint32_t from, uint32_t *ret, struct thin
 		if (r && r != -ENOENT)
 			return r;
 		if ((r || info.id != id) && !registry_has(t, id)) {
+			thin_counters_forget(t, id); /* the last owner's */
 			*ret = id;
 			return 0;
 		}

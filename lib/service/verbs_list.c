@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* list and show. */
+#include "service/io_counters.h"
 #include "service/requests.h"
 
 #include <errno.h>
@@ -150,6 +151,9 @@ int thin_do_show(struct thin_call *c, struct json_object **ret, struct thin_erro
 	thin_json_add(o, "snapshots", children_json(c->t, v->name));
 	thin_json_add(o, "flattening", json_object_new_boolean(v->flattening));
 	add_device(c->t, v, o);
+	thin_json_add(o, "io",
+		      atomic_load(&c->t->served) ? thin_counters_json(c->t, v->device)
+						 : NULL);
 	thin_json_add(o, "problem", problem_json(c->t, v));
 	*ret = o;
 	return 0;

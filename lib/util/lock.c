@@ -82,7 +82,7 @@ uint64_t thin_now_ns(void)
 }
 
 /* Threads are dealt out to the shards in turn, as they first come. */
-static unsigned my_shard(void)
+unsigned thin_shard(void)
 {
 	static atomic_uint next;
 	static _Thread_local unsigned mine; /* 0: none yet */
@@ -113,12 +113,12 @@ void thin_sharded_fini(struct thin_sharded_lock *l)
 
 void thin_sharded_read(struct thin_sharded_lock *l) THIN_NO_THREAD_SAFETY
 {
-	CHECK(pthread_rwlock_rdlock(&l->shard[my_shard()].rw));
+	CHECK(pthread_rwlock_rdlock(&l->shard[thin_shard()].rw));
 }
 
 void thin_sharded_read_end(struct thin_sharded_lock *l) THIN_NO_THREAD_SAFETY
 {
-	CHECK(pthread_rwlock_unlock(&l->shard[my_shard()].rw));
+	CHECK(pthread_rwlock_unlock(&l->shard[thin_shard()].rw));
 }
 
 void thin_sharded_write(struct thin_sharded_lock *l) THIN_NO_THREAD_SAFETY

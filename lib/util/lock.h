@@ -76,6 +76,9 @@ uint64_t thin_now_ns(void);
  */
 #define THIN_SHARDS 16
 
+/* The calling thread's shard, the same each time: below THIN_SHARDS. */
+unsigned thin_shard(void);
+
 struct THIN_CAPABILITY("sharded lock") thin_sharded_lock {
 	struct {
 		pthread_rwlock_t rw;
