@@ -90,7 +90,10 @@ THIN_MUST_CHECK int thin_btree_insert(const struct thin_btree *t, uint64_t root,
 
 /*
  * Remove, of the entries with keys in [@begin, @end), those of one leaf: the
- * first that has any.  A leaf that goes as a whole is not copied first.
+ * first that has any; or, where others share the leaf's parent and all of it
+ * goes, those of that parent.  What goes as a whole is not copied first.
+ * Where the tree has dec() this begins operations of its own: the caller
+ * holds no pointers.
  * @ret_next: the key from which to go on; @end when there is no more.
  * @ret_removed: how many went.
  */

@@ -12,6 +12,10 @@
  * others share it, are its values touched.  Otherwise the leaf is shadowed
  * as well, and some of its entries are taken out.
  *
+ * Where the leaf's parent, too, is shared and goes as a whole, it is the
+ * parent that loses a reference: it is not copied, only counted, so that
+ * what is shared costs no metadata, and a reference instead of hundreds.
+ *
  * Then, from the bottom up: a node less than a third full is merged with a
  * neighbour when the two fit in two thirds of a node, and evened out with it
  * otherwise (B1).  A root with a single child gives way to that child; the
@@ -169,21 +173,34 @@ static int drop_leaf(const struct thin_btree *t, uint64_t block)
 	return thin_sm_dec(t->tm->sm, block);
 }
 
-/* The leaf at the end of the path to @key goes as a whole. */
-static int remove_leaf(const struct thin_btree *t, uint64_t root, uint64_t key,
-		       const struct thin_leaf *leaf, uint64_t *ret_root)
+/* One reference less to a node that has more than ours. */
+static int drop_shared(const struct thin_btree *t, uint64_t block)
+{
+	uint32_t count;
+	int r = thin_sm_count(t->tm->sm, block, &count);
+
+	if (r)
+		return r;
+	return count > 1 ? thin_sm_dec(t->tm->sm, block) : -EILSEQ;
+}
+
+/* The node at @level of the path to @key goes as a whole, by @drop. */
+static int remove_node(const struct thin_btree *t, uint64_t root, uint64_t key,
+		       uint32_t level,
+		       int (*drop)(const struct thin_btree *t, uint64_t block),
+		       uint64_t *ret_root)
 {
 	struct thin_shadow *parent;
 	struct path p;
 	int i, r;
 
-	r = shadow_path(t, root, key, leaf->depth - 1, &p);
+	r = shadow_path(t, root, key, level, &p);
 	if (r)
 		return r;
 	parent = &p.step[p.depth - 1];
 	i = thin_node_search(parent->node, key);
 	i = i < 0 ? 0 : i;
-	r = drop_leaf(t, thin_node_value64(parent->node, (uint32_t)i));
+	r = drop(t, thin_node_value64(parent->node, (uint32_t)i));
 	if (r)
 		return r;
 	thin_node_erase(parent->node, (uint32_t)i, 1);
@@ -220,14 +237,109 @@ static uint32_t entries_below(const struct thin_leaf *leaf, uint64_t end)
 	return (uint32_t)(last + 1) - leaf->index;
 }
 
+static int remove_from_leaf(const struct thin_btree *t, uint64_t root, uint64_t end,
+			    const struct thin_leaf *leaf, uint64_t *ret_root,
+			    uint64_t *ret_next, uint32_t *ret_removed)
+{
+	uint64_t key = thin_node_key(leaf->node, leaf->index);
+	uint32_t nr = entries_below(leaf, end);
+	uint64_t last = thin_node_key(leaf->node, leaf->index + nr - 1);
+	int r;
+
+	if (nr == thin_node_nr(leaf->node) && leaf->depth > 1)
+		r = remove_node(t, root, key, leaf->depth - 1, drop_leaf, ret_root);
+	else
+		r = remove_entries(t, root, key, leaf, nr, ret_root);
+	if (r)
+		return r;
+	*ret_next = last + 1;
+	*ret_removed = nr;
+	return 0;
+}
+
+/* --- what is shared -------------------------------------------------------- */
+
+/*
+ * Does the leaf's parent go as a whole, and do others refer to it, or to
+ * what is above it?  Only where values are references, and so the root is
+ * not one of a tree inside another operation: see count_entries().
+ */
+static int parent_goes(const struct thin_btree *t, uint64_t begin, uint64_t end,
+		       const struct thin_leaf *leaf, bool *ret)
+{
+	const struct thin_disk_node *n;
+	uint32_t level = leaf->depth - 2;
+	bool shared = false;
+	int r;
+
+	*ret = false;
+	if (!t->dec || leaf->depth < 3)
+		return 0;
+	if (leaf->path_end[level] ? leaf->path_end[level] > end : end != UINT64_MAX)
+		return 0;
+	r = thin_tm_read(t->tm, leaf->path[level], THIN_NODE, (const void **)&n);
+	if (r || thin_node_key(n, 0) < begin)
+		return r;
+	for (uint32_t i = 0; i <= level && !shared; i++) {
+		uint32_t count;
+
+		r = thin_sm_count(t->tm->sm, leaf->path[i], &count);
+		if (r)
+			return r;
+		shared = count > 1;
+	}
+	*ret = shared;
+	return 0;
+}
+
+/* The entries of the leaves below @block: in operations of its own. */
+static int count_entries(const struct thin_btree *t, uint64_t block, uint32_t *ret)
+{
+	*ret = 0;
+	for (uint32_t i = 0;; i++) {
+		const struct thin_disk_node *n;
+		int r;
+
+		thin_cache_begin_op(t->tm->cache);
+		r = thin_tm_read(t->tm, block, THIN_NODE, (const void **)&n);
+		if (r || i == thin_node_nr(n))
+			return r;
+		r = thin_tm_read(t->tm, thin_node_value64(n, i), THIN_NODE,
+				 (const void **)&n);
+		if (r)
+			return r;
+		if (!thin_node_is_leaf(n))
+			return -EILSEQ;
+		*ret += thin_node_nr(n);
+	}
+}
+
+static int remove_parent(const struct thin_btree *t, uint64_t root, uint64_t end,
+			 const struct thin_leaf *leaf, uint64_t *ret_root,
+			 uint64_t *ret_next, uint32_t *ret_removed)
+{
+	uint64_t key = thin_node_key(leaf->node, leaf->index);
+	uint32_t level = leaf->depth - 2, nr;
+	uint64_t next = leaf->path_end[level] ? leaf->path_end[level] : end;
+	int r;
+
+	r = count_entries(t, leaf->path[level], &nr);
+	if (!r)
+		r = remove_node(t, root, key, level, drop_shared, ret_root);
+	if (r)
+		return r;
+	*ret_next = next;
+	*ret_removed = nr;
+	return 0;
+}
+
 int thin_btree_remove(const struct thin_btree *t, uint64_t root, uint64_t begin,
 		      uint64_t end, uint64_t *ret_root, uint64_t *ret_next,
 		      uint32_t *ret_removed)
 {
 	struct thin_reader rd = {.cache = t->tm->cache, .may_load = true};
 	struct thin_leaf leaf;
-	uint64_t key, last;
-	uint32_t nr;
+	bool all;
 	int r;
 
 	*ret_root = root;
@@ -236,20 +348,15 @@ int thin_btree_remove(const struct thin_btree *t, uint64_t root, uint64_t begin,
 	r = thin_btree_seek(&rd, t->value_size, root, begin, &leaf);
 	if (r)
 		return r == -ENODATA ? 0 : r;
-	key = thin_node_key(leaf.node, leaf.index);
-	if (key >= end)
+	if (thin_node_key(leaf.node, leaf.index) >= end)
 		return 0;
-	nr = entries_below(&leaf, end);
-	last = thin_node_key(leaf.node, leaf.index + nr - 1);
-	if (nr == thin_node_nr(leaf.node) && leaf.depth > 1)
-		r = remove_leaf(t, root, key, &leaf, ret_root);
-	else
-		r = remove_entries(t, root, key, &leaf, nr, ret_root);
+	r = parent_goes(t, begin, end, &leaf, &all);
 	if (r)
 		return r;
-	*ret_next = last + 1;
-	*ret_removed = nr;
-	return 0;
+	if (all)
+		return remove_parent(t, root, end, &leaf, ret_root, ret_next,
+				     ret_removed);
+	return remove_from_leaf(t, root, end, &leaf, ret_root, ret_next, ret_removed);
 }
 
 /* --- deleting a tree ------------------------------------------------------ */

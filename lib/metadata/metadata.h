@@ -229,7 +229,8 @@ THIN_MUST_CHECK int thin_metadata_insert(struct thin_device *d, uint64_t vblock,
  * @ret_removed: how many mappings went (may be NULL).
  * Returns 0; -EROFS; anything else poisons.  Uses the metadata reserve.
  * Cost: O(log n + blocks); leaves that lie inside as a whole are dropped
- * without being copied.
+ * without being copied; and where hundreds of them are shared as a whole,
+ * these go together, @max notwithstanding, for a reference.
  */
 THIN_MUST_CHECK int thin_metadata_remove_range(struct thin_device *d, uint64_t begin,
 					       uint64_t end, uint64_t max,
@@ -240,6 +241,23 @@ THIN_MUST_CHECK int thin_metadata_remove_range(struct thin_device *d, uint64_t b
  * Cost: O(mapped blocks that are not shared as whole subtrees).
  */
 THIN_MUST_CHECK int thin_metadata_exclusive(struct thin_device *d, uint64_t *ret_blocks);
+
+/*
+ * What deleting @d in one go would take: mappings to let go of one by one, and
+ * shared parts of the tree to let go of as a whole.  Counts no further than
+ * it takes to exceed @max.
+ * Cost: O(@max); reads what the delete would read, under no lock.
+ */
+THIN_MUST_CHECK int thin_metadata_delete_work(struct thin_device *d, uint64_t max,
+					      uint64_t *ret);
+
+/*
+ * Bring the leaves that hold @d's mappings from @begin on into the cache, @nr
+ * of them, so that a change does not read them while others wait for it.
+ * @ret_end: up to where; UINT64_MAX: to the end.
+ */
+THIN_MUST_CHECK int thin_metadata_warm(struct thin_device *d, uint64_t begin, unsigned nr,
+				       uint64_t *ret_end);
 
 /* --- transactions ------------------------------------------------------ */
 
