@@ -28,19 +28,41 @@ int thin_pool_commit(struct thin_pool *pool)
 	return r ? thin_commit_error(pool, r) : 0;
 }
 
-int thin_pool_create_thin(struct thin_pool *pool, uint32_t device)
+/* `closing` keeps the commit of another thread from ending it half-way. */
+static int create_all(struct thin_pool *pool, const uint32_t *devices, size_t nr)
+{
+	size_t made = 0;
+	int r = 0;
+
+	thin_mutex_lock(&pool->closing);
+	for (; made < nr && !r; made += !r)
+		r = thin_metadata_create_thin(pool->m, devices[made]);
+	/* What can not be undone poisons the transaction, and is undone so. */
+	for (size_t i = made; r && i-- > 0;)
+		if (thin_metadata_delete(pool->m, devices[i]))
+			break;
+	thin_mutex_unlock(&pool->closing);
+	return r;
+}
+
+int thin_pool_create_thins(struct thin_pool *pool, const uint32_t *devices, size_t nr)
 {
 	int r = thin_pool_may_change(pool);
 
 	if (r)
 		return r;
-	r = thin_metadata_create_thin(pool->m, device);
+	r = create_all(pool, devices, nr);
 	if (r == -ENOBUFS) { /* a commit gives back metadata blocks */
 		r = thin_commit_now(pool);
 		if (!r)
-			r = thin_metadata_create_thin(pool->m, device);
+			r = create_all(pool, devices, nr);
 	}
 	return end_change(pool, r);
+}
+
+int thin_pool_create_thin(struct thin_pool *pool, uint32_t device)
+{
+	return thin_pool_create_thins(pool, &device, 1);
 }
 
 int thin_pool_set_transaction_id(struct thin_pool *pool, uint64_t old, uint64_t new)

@@ -122,6 +122,13 @@ THIN_MUST_CHECK int thin_pool_commit(struct thin_pool *pool);
 
 THIN_MUST_CHECK int thin_pool_create_thin(struct thin_pool *pool, uint32_t device);
 
+/*
+ * The same for @nr devices, in one transaction, all or none.
+ * Returns as thin_pool_snapshot(), with nothing made.
+ */
+THIN_MUST_CHECK int thin_pool_create_thins(struct thin_pool *pool,
+					   const uint32_t *devices, size_t nr);
+
 struct thin_snap_pair {
 	uint32_t origin;
 	uint32_t snap;
@@ -147,6 +154,24 @@ THIN_MUST_CHECK int thin_pool_snapshot(struct thin_pool *pool,
  */
 THIN_MUST_CHECK int thin_pool_delete(struct thin_pool *pool, const uint32_t *devices,
 				     size_t nr);
+
+/*
+ * The same in the background of what others do: in smaller steps, with pauses
+ * between them in which @go_on(@ctx) is asked, with no lock held, whether to go
+ * on.  Anything but 0 ends it and is returned; what was freed until then stays
+ * so, and the devices can be deleted later, or after a crash, in the same way.
+ */
+THIN_MUST_CHECK int thin_pool_delete_slowly(struct thin_pool *pool,
+					    const uint32_t *devices, size_t nr,
+					    int (*go_on)(void *ctx), void *ctx);
+
+/*
+ * What deleting @device would take, as thin_metadata_delete_work(): a few
+ * hundred are done in the time of a commit.
+ * Returns 0; -ENOENT; -EBUSY (being deleted).
+ */
+THIN_MUST_CHECK int thin_pool_delete_work(struct thin_pool *pool, uint32_t device,
+					  uint64_t max, uint64_t *ret);
 
 /* dm-thin's messages that are not devices. */
 THIN_MUST_CHECK int thin_pool_set_transaction_id(struct thin_pool *pool, uint64_t old,

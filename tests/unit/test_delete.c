@@ -91,6 +91,112 @@ static void test_steps(void **state)
 	shelf_free(sh);
 }
 
+static int after_some(void *ctx)
+{
+	unsigned *left = ctx;
+
+	return *left ? --*left, 0 : -EINTR;
+}
+
+/*
+ * In the background it can be ended at any step, and lose power there: what is
+ * left is a smaller device, which can be deleted again.
+ */
+static void test_slowly(void **state)
+{
+	struct shelf *sh;
+	struct ground *g = large(1, &sh);
+	uint32_t device = 1;
+	unsigned steps = 3;
+	uint64_t used;
+
+	(void)state;
+	assert_int_equal(thin_pool_commit(g->pool), 0);
+	assert_int_equal(thin_pool_delete_slowly(g->pool, &device, 1, after_some, &steps),
+			 -EINTR);
+	used = ground_used(g);
+	assert_in_range(used, MANY - 10 * THIN_UNMAP_STEP, MANY - 3 * 84);
+	assert_int_equal(thin_pool_commit(g->pool), 0);
+	ground_crash(g);
+	assert_int_equal(ground_used(g), used);
+	steps = 2;
+	assert_int_equal(thin_pool_delete_slowly(g->pool, &device, 1, after_some, &steps),
+			 -EINTR);
+	ground_crash(g); /* not committed */
+	assert_int_equal(ground_used(g), used);
+	steps = UINT32_MAX;
+	assert_int_equal(thin_pool_delete_slowly(g->pool, &device, 1, after_some, &steps),
+			 0);
+	ground_crash(g);
+	assert_int_equal(ground_used(g), 0);
+	assert_int_equal(delete_one(g, 1), -ENOENT);
+	ground_free(g);
+	shelf_free(sh);
+}
+
+struct meanwhile {
+	struct ground *g;
+	uint64_t steps, most_free;
+	bool snapped;
+};
+
+/* Between the steps no lock is held that a verb could need. */
+static int do_others(void *ctx)
+{
+	struct thin_snap_pair pair = {2, 3};
+	struct meanwhile *w = ctx;
+	uint32_t snap = 3;
+
+	w->steps++;
+	if (ground_info(w->g).data_free > w->most_free)
+		w->most_free = ground_info(w->g).data_free;
+	if (w->steps % 10)
+		return 0;
+	assert_int_equal(thin_pool_snapshot(w->g->pool, &pair, 1), 0);
+	assert_int_equal(thin_pool_delete(w->g->pool, &snap, 1), 0);
+	assert_int_equal(thin_pool_delete(w->g->pool, (uint32_t[]){1}, 1), -EBUSY);
+	return 0;
+}
+
+static void test_others_meanwhile(void **state)
+{
+	struct shelf *sh;
+	struct ground *g = large(1, &sh);
+	struct thin_volume *v = ground_create(g, 2, 16 * 4096, NULL);
+	struct meanwhile w = {.g = g};
+
+	(void)state;
+	assert_int_equal(put(v, 0, 4096, 1, 0), 0);
+	/* Nearly nothing is free: so it is freed as it goes. */
+	assert_int_equal(
+		thin_pool_delete_slowly(g->pool, (uint32_t[]){1}, 1, do_others, &w), 0);
+	assert_true(w.steps > 50);
+	assert_true(w.most_free > MANY / 2);
+	expect(v, 0, 4096, 1);
+	thin_volume_close(v);
+	ground_free(g);
+	shelf_free(sh);
+}
+
+/* What is shared as a whole is no work, however large. */
+static void test_work(void **state)
+{
+	struct shelf *sh;
+	struct ground *g = large(1, &sh);
+	struct thin_snap_pair pair = {1, 2};
+	uint64_t work;
+
+	(void)state;
+	assert_int_equal(thin_pool_delete_work(g->pool, 1, UINT64_MAX, &work), 0);
+	assert_int_equal(work, MANY);
+	assert_int_equal(thin_pool_snapshot(g->pool, &pair, 1), 0);
+	assert_int_equal(thin_pool_delete_work(g->pool, 2, UINT64_MAX, &work), 0);
+	assert_int_equal(work, 1);
+	assert_int_equal(thin_pool_delete_work(g->pool, 3, 1, &work), -ENOENT);
+	ground_free(g);
+	shelf_free(sh);
+}
+
 struct deletion {
 	struct ground *g;
 	uint32_t device;
@@ -171,6 +277,9 @@ int main(void)
 		cmocka_unit_test(test_frees),
 		cmocka_unit_test(test_all_or_none),
 		cmocka_unit_test(test_steps),
+		cmocka_unit_test(test_slowly),
+		cmocka_unit_test(test_others_meanwhile),
+		cmocka_unit_test(test_work),
 		cmocka_unit_test(test_claimed),
 		cmocka_unit_test(test_waits_for_pins),
 		cmocka_unit_test(test_scarce_metadata),
