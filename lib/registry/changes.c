@@ -28,13 +28,13 @@ static int replace(struct thin_table *t, struct thin_volume_conf *v, struct thin
 	return thin_table_insert(t, v, e);
 }
 
-static int bury(struct thin_table *t, const struct thin_volume_conf *v,
+static int bury(struct thin_table *t, const struct thin_volume_conf *v, const char *born,
 		struct thin_error *e)
 {
 	_cleanup_volume_conf struct thin_volume_conf *tombstone = NULL;
 	int r;
 
-	r = thin_volume_conf_tombstone(v, &tombstone);
+	r = thin_volume_conf_tombstone(v, born, &tombstone);
 	return r ? r : thin_table_insert(t, tombstone, e);
 }
 
@@ -43,10 +43,7 @@ static bool same(const char *a, const char *b)
 	return a && b && !strcmp(a, b);
 }
 
-/*
- * Whoever has @name as parent gets @parent (NULL: none); whoever has it as
- * origin, @origin in its place (NULL: leave it).
- */
+/* Whoever has @name as parent gets @parent; as origin, @origin in its place. */
 static int refer_anew(struct thin_table *t, const char *name, const char *parent,
 		      const char *origin)
 {
@@ -56,7 +53,7 @@ static int refer_anew(struct thin_table *t, const char *name, const char *parent
 	for (size_t i = 0; i < t->nr; i++) {
 		_cleanup_volume_conf struct thin_volume_conf *v = NULL;
 		bool child = same(t->by_name[i]->parent, name);
-		bool user = origin && same(t->by_name[i]->origin, as_origin);
+		bool user = same(t->by_name[i]->origin, as_origin);
 		int r;
 
 		if (!child && !user)
@@ -107,10 +104,11 @@ static int make_update(const struct thin_change *c, struct thin_table *t,
 	old = found;
 	r = replace(t, v, e);
 	if (!r && c->bury && old->device != v->device)
-		r = bury(t, old, e);
+		r = bury(t, old, c->born, e);
 	return r;
 }
 
+/* Its record goes; who refers to it is seen to by forget_parents(). */
 static int make_delete(const struct thin_change *c, struct thin_table *t,
 		       struct thin_error *e)
 {
@@ -124,10 +122,53 @@ static int make_delete(const struct thin_change *c, struct thin_table *t,
 	(void)thin_volume_conf_get(found);
 	old = found;
 	thin_table_remove(t, c->name);
-	r = refer_anew(t, c->name, NULL, NULL);
-	if (!r && c->bury)
-		r = bury(t, old, e);
+	return c->bury ? bury(t, old, c->born, e) : 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Whoever has one of the @nr deleted volumes as parent has none now. */
+static int forget_parents(struct thin_table *t, const struct thin_change *deleted,
+			  size_t nr)
+{
+	_cleanup_free const char **names = calloc(nr, sizeof(*names));
+	int r = 0;
+
+	if (!names)
+		return -ENOMEM;
+	for (size_t i = 0; i < nr; i++)
+		names[i] = deleted[i].name;
+	qsort(names, nr, sizeof(*names), by_name);
+	for (size_t i = 0; i < t->nr && !r; i++) {
+		_cleanup_volume_conf struct thin_volume_conf *v = NULL;
+		const char *parent = t->by_name[i]->parent;
+
+		if (!parent || !bsearch(&parent, names, nr, sizeof(*names), by_name))
+			continue;
+		r = thin_volume_conf_copy(t->by_name[i], &v);
+		if (!r)
+			r = thin_string_set(&v->parent, NULL);
+		/* The name is the same, and so is its place in the table. */
+		if (!r)
+			r = replace(t, v, NULL);
+	}
 	return r;
+}
+
+/* Deletions one after the other are one: thousands of them, too. */
+static int make_deletes(const struct thin_change *c, size_t nr, struct thin_table *t,
+			struct thin_error *e)
+{
+	for (size_t i = 0; i < nr; i++) {
+		int r = make_delete(&c[i], t, e);
+
+		if (r)
+			return r;
+	}
+	return forget_parents(t, c, nr);
 }
 
 static int make_rename(const struct thin_change *c, struct thin_table *t,
@@ -161,8 +202,8 @@ static int make_change(const struct thin_change *c, struct thin_table *t,
 		return make_create(c, t, e);
 	case THIN_CHANGE_UPDATE:
 		return make_update(c, t, e);
-	case THIN_CHANGE_DELETE:
-		return make_delete(c, t, e);
+	case THIN_CHANGE_DELETE: /* make_deletes() */
+		break;
 	case THIN_CHANGE_RENAME:
 		return make_rename(c, t, e);
 	}
@@ -170,12 +211,22 @@ static int make_change(const struct thin_change *c, struct thin_table *t,
 	return -EINVAL;
 }
 
+/* Tombstones do not count; they come first. */
+static size_t nr_volumes(const struct thin_table *t)
+{
+	size_t first = 0;
+
+	while (first < t->nr && thin_is_tombstone(t->by_name[first]->name))
+		first++;
+	return t->nr - first;
+}
+
 /* What only the whole can tell: a parent may come later in the same group. */
 static int check_result(const struct thin_change *changes, size_t nr,
 			const struct thin_table *t, size_t nr_before,
 			struct thin_error *e)
 {
-	if (t->nr > THIN_MAX_VOLUMES && t->nr > nr_before)
+	if (nr_volumes(t) > THIN_MAX_VOLUMES && nr_volumes(t) > nr_before)
 		return thin_error_set(e, -EDQUOT,
 				      "a pool can not have more than %d volumes",
 				      THIN_MAX_VOLUMES);
@@ -194,14 +245,31 @@ static int check_result(const struct thin_change *changes, size_t nr,
 	return 0;
 }
 
+/* How many of the @nr changes are deletions, up to the first that is none. */
+static size_t deletions(const struct thin_change *changes, size_t nr)
+{
+	size_t run = 0;
+
+	while (run < nr && changes[run].kind == THIN_CHANGE_DELETE)
+		run++;
+	return run;
+}
+
 int thin_changes_make(const struct thin_change *changes, size_t nr, struct thin_table *t,
 		      struct thin_error *e)
 {
-	size_t nr_before = t->nr;
+	size_t nr_before = nr_volumes(t), run;
 
-	for (size_t i = 0; i < nr; i++) {
-		int r = make_change(&changes[i], t, e);
+	for (size_t i = 0; i < nr; i += run) {
+		int r;
 
+		run = deletions(changes + i, nr - i);
+		if (run) {
+			r = make_deletes(changes + i, run, t, e);
+		} else {
+			r = make_change(&changes[i], t, e);
+			run = 1;
+		}
 		if (r)
 			return r;
 	}

@@ -19,6 +19,7 @@ enum thin_change_kind {
  * @bury: for a DELETE, and an UPDATE to another device.  The device that the
  * volume had stays in the registry, under the name of a tombstone, until
  * that is DELETEd: for one that will be removed later, in many transactions.
+ * @born: what the tombstone is to know of it, see there; may be NULL.
  */
 struct thin_change {
 	enum thin_change_kind kind;
@@ -26,6 +27,7 @@ struct thin_change {
 	const char *new_name;
 	const struct thin_volume_conf *volume;
 	bool bury;
+	const char *born;
 };
 
 /*

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 struct folder {
 	struct thin_files files;
@@ -79,6 +80,12 @@ static int folder_sync(struct thin_files *f, const char *name)
 	if (fd < 0 || fsync(fd))
 		return -errno;
 	return 0;
+}
+
+/* Of the whole file system, which is what the system has for many files. */
+static int folder_sync_all(struct thin_files *f)
+{
+	return syncfs(folder_fd(f)) ? -errno : 0;
 }
 
 static int folder_rename(struct thin_files *f, const char *from, const char *to)
@@ -192,6 +199,7 @@ static void folder_close(struct thin_files *f)
 static const struct thin_files_ops folder_ops = {
 	.write = folder_write,
 	.sync = folder_sync,
+	.sync_all = folder_sync_all,
 	.rename = folder_rename,
 	.unlink = folder_unlink,
 	.sync_folder = folder_sync_folder,

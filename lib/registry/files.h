@@ -9,7 +9,8 @@
  *
  * What is promised (and the simulator takes away the rest):
  *
- *  F1  sync(name) makes the content of that file durable, not its name.
+ *  F1  sync(name) makes the content of that file durable, not its name;
+ *      sync_all() does that for all files that are there.
  *  F2  sync_folder() makes every creation, renaming and removal durable
  *      that was done before it.
  *  F3  Until then each of these is on disk or not, each for itself; but a
@@ -36,6 +37,8 @@ struct thin_files_ops {
 	int (*write)(struct thin_files *f, const char *name, const char *text,
 		     size_t len);
 	int (*sync)(struct thin_files *f, const char *name);
+	/* For many at once.  NULL: there is no better way than one by one. */
+	int (*sync_all)(struct thin_files *f);
 	int (*rename)(struct thin_files *f, const char *from, const char *to);
 	int (*unlink)(struct thin_files *f, const char *name);
 	int (*sync_folder)(struct thin_files *f);

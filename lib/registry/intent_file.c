@@ -184,8 +184,11 @@ int thin_intent_load(struct thin_files *f, struct thin_intent *ret, struct thin_
 
 /* ---- steps ---- */
 
+/* From so many files on one sync for all is cheaper than one for each. */
+#define SYNC_TOGETHER 6
+
 static int write_new_file(struct thin_files *f, const struct thin_volume_conf *v,
-			  struct thin_error *e)
+			  bool and_sync, struct thin_error *e)
 {
 	_cleanup_free char *text = NULL;
 	char tmp[TMP_FILE_MAX];
@@ -195,19 +198,25 @@ static int write_new_file(struct thin_files *f, const struct thin_volume_conf *v
 	r = thin_volume_conf_print(v, &text, &len);
 	if (r)
 		return r;
-	return thin_files_write(f, tmp_file(v->name, tmp), text, len, e);
+	(void)tmp_file(v->name, tmp);
+	if (and_sync)
+		return thin_files_write(f, tmp, text, len, e);
+	r = f->ops->write(f, tmp, text, len);
+	return r ? thin_files_error(f, tmp, "write", r, e) : 0;
 }
 
 static int write_new_files(struct thin_files *f, const struct thin_intent *in,
 			   struct thin_error *e)
 {
-	for (size_t i = 0; i < in->nr_put; i++) {
-		int r = write_new_file(f, in->put[i], e);
+	bool together = in->nr_put >= SYNC_TOGETHER && f->ops->sync_all;
+	int r = 0;
 
-		if (r)
-			return r;
-	}
-	return 0;
+	for (size_t i = 0; i < in->nr_put && !r; i++)
+		r = write_new_file(f, in->put[i], !together, e);
+	if (r || !together)
+		return r;
+	r = f->ops->sync_all(f);
+	return r ? thin_files_error(f, "", "write", r, e) : 0;
 }
 
 /* They mean nothing: what can not be removed now is removed at the next open. */

@@ -106,6 +106,25 @@ struct thin_volume_conf *thin_table_find_device(const struct thin_table *t,
 								      : NULL;
 }
 
+/*
+ * Devices are different numbers in order: up to place i they leave no gap
+ * exactly if the one at i is @from + the places passed.
+ */
+uint32_t thin_table_free_device(const struct thin_table *t, uint32_t from)
+{
+	size_t first = device_place(t, from), low = first, high = t->nr_devices;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (t->by_device[middle]->device - from == middle - first)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return from + (uint32_t)(low - first);
+}
+
 static void array_insert(struct thin_volume_conf **array, size_t nr, size_t at,
 			 struct thin_volume_conf *v)
 {

@@ -37,6 +37,9 @@ struct thin_volume_conf *thin_table_find(const struct thin_table *t, const char 
 struct thin_volume_conf *thin_table_find_device(const struct thin_table *t,
 						uint32_t device);
 
+/* The lowest device from @from on that no record has.  O(log n). */
+uint32_t thin_table_free_device(const struct thin_table *t, uint32_t from);
+
 /*
  * Add @v; the table takes a reference of its own.
  * Returns 0; -EEXIST (name or device is there; @e says which); -ENOMEM.

@@ -45,6 +45,7 @@ static const struct thin_conf_key group_keys[] = {
 	{"reserve", THIN_CONF_SIZE, AT(reserve), "0", .max = THIN_MAX_VOLUME_SIZE},
 	{"shrinking", THIN_CONF_BOOL, AT(shrinking), "false"},
 	{"flattening", THIN_CONF_BOOL, AT(flattening), "false"},
+	{"born", THIN_CONF_STRING, AT(born), "", .check = check_description},
 	{.name = NULL},
 };
 
@@ -124,7 +125,7 @@ static char *tombstone_name(uint32_t device, char buf[static THIN_NAME_MAX + 1])
 	return buf;
 }
 
-int thin_volume_conf_tombstone(const struct thin_volume_conf *v,
+int thin_volume_conf_tombstone(const struct thin_volume_conf *v, const char *born,
 			       struct thin_volume_conf **ret)
 {
 	_cleanup_volume_conf struct thin_volume_conf *t = NULL;
@@ -136,6 +137,8 @@ int thin_volume_conf_tombstone(const struct thin_volume_conf *v,
 		r = thin_string_set(&t->name, tombstone_name(v->device, name));
 	if (!r)
 		r = thin_string_set(&t->parent, NULL);
+	if (!r)
+		r = thin_string_set(&t->born, born);
 	if (r)
 		return r;
 	*ret = thin_steal(t);

@@ -47,6 +47,12 @@ struct thin_volume_conf {
 	bool shrinking;
 	bool flattening;
 
+	/*
+	 * Of a tombstone: by what its device can be told from another one
+	 * that was made under the same number since; NULL: it can not.
+	 */
+	char *born;
+
 	/* Not in the file: why the volume can not be used; NULL: it can. */
 	char *problem;
 	atomic_uint references;
@@ -93,9 +99,11 @@ THIN_MUST_CHECK int thin_volume_conf_check(const struct thin_volume_conf *v,
  * A tombstone: what is left of a volume that was deleted (or rolled back)
  * while its device is not gone from the metadata yet.  It has a name that
  * no volume can have, which says the device: ".deleting-7".
+ * @born: see there; may be NULL.
  * Returns 0 or -ENOMEM; one reference.
  */
 THIN_MUST_CHECK int thin_volume_conf_tombstone(const struct thin_volume_conf *v,
+					       const char *born,
 					       struct thin_volume_conf **ret);
 bool thin_is_tombstone(const char *name);
 

@@ -154,6 +154,16 @@ int thin_registry_find_device(struct thin_registry *reg, uint32_t device,
 	return v ? 0 : -ENOENT;
 }
 
+uint32_t thin_registry_free_device(struct thin_registry *reg, uint32_t from)
+{
+	uint32_t device;
+
+	thin_mutex_lock(&reg->lock);
+	device = thin_table_free_device(&reg->table, from);
+	thin_mutex_unlock(&reg->lock);
+	return device;
+}
+
 void thin_volume_list_fini(struct thin_volume_list *list)
 {
 	for (size_t i = 0; i < list->nr; i++)

@@ -77,6 +77,9 @@ THIN_MUST_CHECK int thin_registry_find(struct thin_registry *reg, const char *na
 THIN_MUST_CHECK int thin_registry_find_device(struct thin_registry *reg, uint32_t device,
 					      const struct thin_volume_conf **ret);
 
+/* The lowest device from @from on that no volume and no tombstone has. */
+uint32_t thin_registry_free_device(struct thin_registry *reg, uint32_t from);
+
 /* Records, each with a reference. */
 struct thin_volume_list {
 	const struct thin_volume_conf **at;

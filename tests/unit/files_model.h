@@ -189,6 +189,16 @@ static inline int model_sync(struct thin_files *f, const char *name)
 	return 0;
 }
 
+static inline int model_sync_all(struct thin_files *f)
+{
+	struct model *m = model_of(f);
+	int r = model_event(m, 'S');
+
+	for (size_t i = 0; i < m->now.nr && !r; i++)
+		m->now.entry[i].inode->synced = true;
+	return r;
+}
+
 static inline int model_rename(struct thin_files *f, const char *from, const char *to)
 {
 	struct model_entry *e = model_find(&model_of(f)->now, from);
@@ -258,6 +268,7 @@ static inline void model_close(struct thin_files *f)
 static const struct thin_files_ops model_ops = {
 	.write = model_write,
 	.sync = model_sync,
+	.sync_all = model_sync_all,
 	.rename = model_rename,
 	.unlink = model_unlink,
 	.sync_folder = model_sync_folder,

@@ -81,7 +81,7 @@ static inline void make_pool(struct model *m)
 
 /* ---- the changes ---- */
 
-#define MAX_CHANGES 4
+#define MAX_CHANGES 6
 
 struct scenario {
 	const char *name;
@@ -95,6 +95,18 @@ static inline size_t create_one(struct thin_change *c)
 {
 	c[0] = (struct thin_change){THIN_CHANGE_CREATE, .volume = volume("new", 8, NULL)};
 	return 1;
+}
+
+/* So many that they are synced together. */
+static inline size_t create_many(struct thin_change *c)
+{
+	for (uint32_t i = 0; i < 6; i++) {
+		char name[] = {'n', (char)('a' + i), '\0'};
+
+		c[i] = (struct thin_change){THIN_CHANGE_CREATE,
+					    .volume = volume(name, 8 + i, NULL)};
+	}
+	return 6;
 }
 
 static inline size_t snapshot_group(struct thin_change *c)
@@ -212,6 +224,7 @@ static const struct scenario scenarios[] = {
 	{"rollback", 1u << 8, 1u << 1, rollback},
 	{"rollback, burying", 1u << 8, 0, rollback_burying},
 	{"everything", 1u << 8, 1u << 3, everything},
+	{"create many", 0x3fu << 8, 0, create_many},
 };
 
 static inline bool wants_commit(const struct scenario *s)

@@ -13,7 +13,7 @@ static struct seeded rnd;
 
 /* ---- images that were looked at already ---- */
 
-#define SEEN (1 << 16)
+#define SEEN (1 << 18)
 
 static uint64_t seen[SEEN];
 static size_t nr_seen, nr_images;

@@ -215,7 +215,7 @@ static void tombstones(void **state)
 
 	(void)state;
 	v->device = 7;
-	assert_int_equal(thin_volume_conf_tombstone(v, &t), 0);
+	assert_int_equal(thin_volume_conf_tombstone(v, "then", &t), 0);
 	assert_string_equal(t->name, ".deleting-7");
 	assert_int_equal(t->device, 7);
 	assert_null(t->parent);
