@@ -93,7 +93,7 @@ static void print_mode(const char *mode, bool needs_check)
 
 static void print_status(const struct cli *c, struct json_object *status)
 {
-	char block[SIZE_TEXT_MAX];
+	char block[SIZE_TEXT_MAX], freeing[SIZE_TEXT_MAX];
 
 	(void)c;
 	if (json_object_is_type(status, json_type_string)) { /* --dm */
@@ -106,6 +106,9 @@ static void print_status(const struct cli *c, struct json_object *status)
 	print_fact(KEY_WIDTH, "served", flag_of(status, "served") ? "yes" : "no");
 	print_usage(status, "data");
 	print_usage(status, "metadata");
+	if (number_of(status, "freeing_bytes"))
+		print_fact(KEY_WIDTH, "freeing",
+			   size_of(freeing, status, "freeing_bytes"));
 	print_fact(KEY_WIDTH, "block size", size_of(block, status, "block_size"));
 	print_fact(KEY_WIDTH, "transaction", text_of(status, "transaction_id"));
 	print_fact(KEY_WIDTH, "volumes", text_of(status, "volumes"));

@@ -51,8 +51,22 @@ static int parse_number(const char *text, uint64_t max, uint64_t *ret)
 
 /* --- one function a message ---------------------------------------------- */
 
+/*
+ * A device that is not all gone yet has its number until its tombstone is
+ * gone, too: what got it before would be taken for the one that was deleted.
+ */
+static bool is_going(struct thin_call *c, uint64_t device)
+{
+	_cleanup_volume_conf const struct thin_volume_conf *v = NULL;
+
+	return !thin_registry_find_device(c->t->registry, (uint32_t)device, &v) &&
+	       thin_is_tombstone(v->name);
+}
+
 static int create_thin(struct thin_call *c, const uint64_t *n)
 {
+	if (is_going(c, n[0]))
+		return -EEXIST;
 	return thin_pool_create_thin(c->t->pool, (uint32_t)n[0]);
 }
 
@@ -60,7 +74,10 @@ static int create_snap(struct thin_call *c, const uint64_t *n)
 {
 	struct thin_snap_pair pair = {.snap = (uint32_t)n[0], .origin = (uint32_t)n[1]};
 
-	return thin_pool_snapshot(c->t->pool, &pair, 1);
+	if (is_going(c, pair.snap))
+		return -EEXIST;
+	return is_going(c, pair.origin) ? -ENOENT
+					: thin_pool_snapshot(c->t->pool, &pair, 1);
 }
 
 static int set_transaction_id(struct thin_call *c, const uint64_t *n)
@@ -98,8 +115,8 @@ static const struct {
 static int delete_device(struct thin_call *c, uint32_t device, struct thin_error *e)
 {
 	_cleanup_volume_list struct thin_volume_list list = {0};
+	struct thin_deletion d = {.wait = true};
 	const struct thin_volume_conf *v;
-	uint64_t freed;
 	int r = thin_registry_find_device(c->t->registry, device, &v);
 
 	if (r == -ENOENT)
@@ -114,7 +131,7 @@ static int delete_device(struct thin_call *c, uint32_t device, struct thin_error
 	list.at[list.nr++] = v;
 	if (thin_is_tombstone(v->name))
 		return thin_bury(c->t, &device, 1, e);
-	return thin_delete_volumes(c->t, &list, false, &freed, e);
+	return thin_delete_volumes(c->t, &list, &d, e);
 }
 
 static int do_message(struct thin_call *c, const struct words *w, struct thin_error *e)

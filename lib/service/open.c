@@ -190,6 +190,8 @@ static int open_folder(struct thinbd *t, const struct thinbd_params *p, bool *re
 	if (!r && !t->read_only)
 		r = thin_recover(t, e);
 	if (!r && !t->read_only)
+		r = thin_burier_new(t, &t->burier);
+	if (!r && !t->read_only)
 		r = thin_extender_new(t, &t->extender);
 	return r;
 }
@@ -351,6 +353,8 @@ static int start(struct thinbd *t, struct thin_error *e)
 		r = thin_pool_lock_refresh(t->pool_lock, e);
 	if (!r)
 		r = thin_extender_start(t->extender);
+	if (!r)
+		r = thin_burier_start(t->burier);
 	if (!r && t->attachment.start)
 		r = t->attachment.start(t->attachment.ctx);
 	if (!r && t->registry && !t->read_only)
@@ -375,6 +379,7 @@ int thinbd_close(struct thinbd *t)
 	if (t->attachment.stop)
 		t->attachment.stop(t->attachment.ctx);
 	thin_jobs_stop(t);
+	thin_burier_stop(t->burier);
 	thin_close_handles(t);
 	thin_counters_forget_all(t);
 	thin_extender_stop(t->extender);
@@ -382,6 +387,7 @@ int thinbd_close(struct thinbd *t)
 	if (t->pool)
 		r = thin_pool_close(t->pool);
 	thin_extender_free(t->extender);
+	thin_burier_free(t->burier);
 	thin_volume_conf_put(t->the_volume);
 	thin_files_close(t->volume_files);
 	thin_files_close(t->files);

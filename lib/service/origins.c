@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct thin_origin_entry {
@@ -394,28 +395,50 @@ int thin_origin_record(struct thinbd *t, const char *origin,
 
 /* --- who needs it -------------------------------------------------------- */
 
-static bool in_list(const struct thin_volume_list *list, const char *name)
+static int is_origin_of(const char *name, const char *of, struct thin_error *e)
 {
-	for (size_t i = 0; list && i < list->nr; i++)
-		if (!strcmp(list->at[i]->name, name))
-			return true;
-	return false;
+	return thin_error_set(e, -EBUSY,
+			      "%s: is the origin of %s; flatten or delete that one first",
+			      name, of);
 }
 
-int thin_check_no_origin(struct thinbd *t, const char *name,
-			 const struct thin_volume_list *except, struct thin_error *e)
+int thin_check_no_origin(struct thinbd *t, const char *name, struct thin_error *e)
 {
 	_cleanup_volume_list struct thin_volume_list list = {0};
 	int r = thin_registry_list(t->registry, &list);
 
 	for (size_t i = 0; !r && i < list.nr; i++) {
 		const char *base = thin_origin_volume(list.at[i]->origin);
-		if (base && !strcmp(base, name) && !in_list(except, list.at[i]->name))
-			r = thin_error_set(
-				e, -EBUSY,
-				"%s: is the origin of %s; flatten or delete that one "
-				"first",
-				name, list.at[i]->name);
+		if (base && !strcmp(base, name))
+			r = is_origin_of(name, list.at[i]->name, e);
 	}
 	return r;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+int thin_check_no_origins(struct thinbd *t, const struct thin_volume_list *those,
+			  struct thin_error *e)
+{
+	_cleanup_free const char **names = calloc(those->nr + 1, sizeof(*names));
+	_cleanup_volume_list struct thin_volume_list list = {0};
+	int r = names ? thin_registry_list(t->registry, &list) : -ENOMEM;
+
+	if (r)
+		return r;
+	for (size_t i = 0; i < those->nr; i++)
+		names[i] = those->at[i]->name;
+	qsort(names, those->nr, sizeof(*names), by_name);
+	for (size_t i = 0; i < list.nr; i++) {
+		const char *base = thin_origin_volume(list.at[i]->origin);
+		const char *name = list.at[i]->name;
+
+		if (base && bsearch(&base, names, those->nr, sizeof(*names), by_name) &&
+		    !bsearch(&name, names, those->nr, sizeof(*names), by_name))
+			return is_origin_of(base, name, e);
+	}
+	return 0;
 }

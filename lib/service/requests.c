@@ -160,6 +160,7 @@ static char *open_and_answer(const char *dir, const struct thin_args *args,
 	if (r)
 		return thin_reply_error(r, &e);
 	char *reply = answer(t, args, observer);
+	thin_bury_rest(t);
 	(void)thinbd_close(t); /* what was done is durable already */
 	return reply;
 }

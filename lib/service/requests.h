@@ -72,10 +72,17 @@ THIN_MUST_CHECK int thin_free_device(struct thinbd *t, uint32_t from, uint32_t *
 THIN_MUST_CHECK int thin_would_free(struct thinbd *t, const struct thin_volume_list *list,
 				    uint64_t *ret_bytes);
 
+struct thin_deletion {
+	bool force;	  /* even where they are in use */
+	bool wait;	  /* until all is free, however long that takes */
+	uint64_t freed;	  /* bytes, as far as can be told: others write meanwhile */
+	uint64_t freeing; /* bytes mapped that are left to the burier */
+};
+
 /* Delete the volumes in @list, with what follows; without t->lock. */
 THIN_MUST_CHECK int thin_delete_volumes(struct thinbd *t,
-					const struct thin_volume_list *list, bool force,
-					uint64_t *ret_freed, struct thin_error *e);
+					const struct thin_volume_list *list,
+					struct thin_deletion *d, struct thin_error *e);
 
 /*
  * Do @args on the pool in @dir, which nobody serves, opening it for the call.

@@ -24,6 +24,7 @@
 #include "registry/pool_conf.h"
 #include "registry/pool_lock.h"
 #include "registry/volumes.h"
+#include "service/bury.h"
 #include "service/reply.h"
 #include "thinbd.h"
 #include "util/lock.h"
@@ -72,6 +73,7 @@ struct thinbd {
 
 	struct thin_job *jobs; /* only who starts and who closes the pool */
 
+	struct thin_burier *burier;	/* NULL: table style, or read-only */
 	struct thin_extender *extender; /* NULL: table style, or read-only */
 	struct thin_attachment attachment;
 };
@@ -201,13 +203,14 @@ bool thin_same_origin(const struct thin_volume_conf *a, const struct thin_volume
 /* The name in "thin:NAME", or NULL. */
 const char *thin_origin_volume(const char *origin);
 
-/*
- * Is the volume @name somebody's origin?  -EBUSY (@e names one) if so.
- * @except: a list of volumes that do not count, or NULL.
- */
+/* Is the volume @name somebody's origin?  -EBUSY (@e names one) if so. */
 THIN_MUST_CHECK int thin_check_no_origin(struct thinbd *t, const char *name,
-					 const struct thin_volume_list *except,
 					 struct thin_error *e);
+
+/* Is one of @those the origin of one that is not?  Cost: O(n log n) for both. */
+THIN_MUST_CHECK int thin_check_no_origins(struct thinbd *t,
+					  const struct thin_volume_list *those,
+					  struct thin_error *e);
 
 /* --- volume_json.c -------------------------------------------------------- */
 
@@ -227,13 +230,6 @@ struct json_object *thin_time_json(int64_t seconds);
 
 /* At open: free what was deleted, cut what was shrunk. */
 THIN_MUST_CHECK int thin_recover(struct thinbd *t, struct thin_error *e);
-
-/*
- * Free the blocks of the tombstones with one of the @nr @devices, and drop
- * them.  Locking: without t->lock.
- */
-THIN_MUST_CHECK int thin_bury(struct thinbd *t, const uint32_t *devices, size_t nr,
-			      struct thin_error *e);
 
 /* Cut the volume called @name at its size, and note that this is done. */
 THIN_MUST_CHECK int thin_finish_shrink(struct thinbd *t, const char *name,

@@ -57,6 +57,7 @@ static struct json_object *status_json(struct thinbd *t)
 		      space_json(s.metadata.metadata_allocated,
 				 s.metadata.nr_metadata_blocks, s.low_water_metadata,
 				 THIN_METADATA_BLOCK));
+	thin_json_add(o, "freeing_bytes", thin_json_number(thin_buried_bytes(t)));
 	thin_json_add(o, "volumes", thin_json_number(nr_volumes(t)));
 	thin_json_add(o, "clients", thin_json_number(thin_clients_of(t, THIN_NO_DEVICE)));
 	return o;

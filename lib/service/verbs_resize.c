@@ -12,7 +12,7 @@
 static int check_changeable(struct thinbd *t, const struct thin_volume_conf *v,
 			    struct thin_error *e)
 {
-	int r = thin_check_no_origin(t, v->name, NULL, e);
+	int r = thin_check_no_origin(t, v->name, e);
 
 	if (r)
 		return r;
@@ -180,6 +180,7 @@ static int exchange(struct thinbd *t, const struct thin_volume_conf *v,
 		    const struct thin_volume_conf *snapshot, struct thin_error *e)
 {
 	_cleanup_volume_conf struct thin_volume_conf *changed = NULL;
+	char born[THIN_BORN_MAX];
 	uint32_t device;
 	int r = thin_free_device(t, 0, &device, e);
 
@@ -191,6 +192,7 @@ static int exchange(struct thinbd *t, const struct thin_volume_conf *v,
 		.kind = THIN_CHANGE_UPDATE,
 		.volume = changed,
 		.bury = true,
+		.born = thin_device_born(t, v->device, born),
 	};
 	r = thin_registry_begin(t->registry, &change, 1, e);
 	if (r)
@@ -228,7 +230,7 @@ int thin_do_rollback(struct thin_call *c, struct json_object **ret, struct thin_
 	int r = rollback_locked(c, &device, e);
 	thin_mutex_unlock(&c->t->lock);
 	if (!r)
-		r = thin_bury(c->t, &device, 1, e);
+		r = thin_bury_soon(c->t, &device, 1, e);
 	if (r)
 		return r;
 	*ret = thin_named_json(c->t, thin_arg_text(c->args, "name"));

@@ -30,12 +30,41 @@ int thin_check_unused(struct thinbd *t, const struct thin_volume_conf *v,
 
 /* --- delete -------------------------------------------------------------- */
 
-static bool listed(const struct thin_volume_list *list, const char *name)
+struct place {
+	const char *name;
+	size_t at; /* in the order of the call */
+};
+
+static int by_name(const void *a, const void *b)
 {
+	const struct place *x = a, *y = b;
+	int order = strcmp(x->name, y->name);
+
+	return order ? order : (x->at > y->at) - (x->at < y->at);
+}
+
+/* Of a volume that was named twice the first one stays. */
+static int drop_doubles(struct thin_volume_list *list)
+{
+	_cleanup_free struct place *places = calloc(list->nr + 1, sizeof(*places));
+	size_t kept = 0;
+
+	if (!places)
+		return -ENOMEM;
 	for (size_t i = 0; i < list->nr; i++)
-		if (!strcmp(list->at[i]->name, name))
-			return true;
-	return false;
+		places[i] = (struct place){list->at[i]->name, i};
+	qsort(places, list->nr, sizeof(*places), by_name);
+	for (size_t i = list->nr; i-- > 1;) {
+		if (strcmp(places[i].name, places[i - 1].name) != 0)
+			continue;
+		thin_volume_conf_put(list->at[places[i].at]);
+		list->at[places[i].at] = NULL;
+	}
+	for (size_t i = 0; i < list->nr; i++)
+		if (list->at[i])
+			list->at[kept++] = list->at[i];
+	list->nr = kept;
+	return 0;
 }
 
 /* The volumes that the call names, each once. */
@@ -50,8 +79,6 @@ static int gather(struct thin_call *c, struct thin_volume_list *list,
 		return -ENOMEM;
 	for (size_t i = 0; i < nr; i++) {
 		const char *name = thin_arg_nth(c->args, "names", i);
-		if (listed(list, name))
-			continue;
 		int r = thin_find(c->t, name, &list->at[list->nr], e);
 		if (r == -ENOENT && if_exists)
 			continue;
@@ -59,20 +86,18 @@ static int gather(struct thin_call *c, struct thin_volume_list *list,
 			return r;
 		list->nr++;
 	}
-	return 0;
+	return drop_doubles(list);
 }
 
 /* Of all of them; where some are in use, or needed, none is deleted. */
 static int check_all(struct thinbd *t, const struct thin_volume_list *list, bool force,
 		     struct thin_error *e)
 {
-	int r = 0;
+	int r = thin_check_no_origins(t, list, e);
 
-	for (size_t i = 0; i < list->nr && !r; i++) {
-		r = thin_check_no_origin(t, list->at[i]->name, list, e);
-		if (!r && !force)
-			r = thin_check_unused(t, list->at[i], e);
-		if (r == -EISCONN)
+	for (size_t i = 0; i < list->nr && !r && !force; i++) {
+		r = thin_check_unused(t, list->at[i], e);
+		if (r)
 			r = thin_error_set(e, r, "%s; or --force", e->text);
 	}
 	return r;
@@ -84,14 +109,17 @@ static int bury_records(struct thinbd *t, const struct thin_volume_list *list,
 {
 	_cleanup_free struct thin_change *changes =
 		calloc(list->nr + 1, sizeof(*changes));
+	_cleanup_free char *born = calloc(list->nr + 1, THIN_BORN_MAX);
 
-	if (!changes)
+	if (!changes || !born)
 		return -ENOMEM;
 	for (size_t i = 0; i < list->nr; i++)
 		changes[i] = (struct thin_change){
 			.kind = THIN_CHANGE_DELETE,
 			.name = list->at[i]->name,
 			.bury = true,
+			.born = thin_device_born(t, list->at[i]->device,
+						 born + i * THIN_BORN_MAX),
 		};
 	return thin_registry_change(t->registry, changes, list->nr, e);
 }
@@ -104,28 +132,37 @@ static uint64_t used_blocks(struct thinbd *t)
 	return s.metadata.data_allocated;
 }
 
-int thin_delete_volumes(struct thinbd *t, const struct thin_volume_list *list, bool force,
-			uint64_t *ret_freed, struct thin_error *e)
+static int delete_names(struct thinbd *t, const struct thin_volume_list *list, bool force,
+			struct thin_error *e)
+{
+	thin_mutex_lock(&t->lock);
+	int r = check_all(t, list, force, e);
+	if (!r && list->nr)
+		r = bury_records(t, list, e);
+	thin_mutex_unlock(&t->lock);
+	return r;
+}
+
+int thin_delete_volumes(struct thinbd *t, const struct thin_volume_list *list,
+			struct thin_deletion *d, struct thin_error *e)
 {
 	_cleanup_free uint32_t *devices = calloc(list->nr + 1, sizeof(*devices));
 	uint64_t before = used_blocks(t);
 
 	if (!devices)
 		return -ENOMEM;
-	thin_mutex_lock(&t->lock);
-	int r = check_all(t, list, force, e);
-	if (!r && list->nr)
-		r = bury_records(t, list, e);
-	thin_mutex_unlock(&t->lock);
+	int r = delete_names(t, list, d->force, e);
 	if (r)
 		return r;
 	for (size_t i = 0; i < list->nr; i++) {
 		devices[i] = list->at[i]->device;
 		thin_revoke(t, devices[i]);
 	}
-	r = thin_bury(t, devices, list->nr, e);
+	r = d->wait ? thin_bury(t, devices, list->nr, e)
+		    : thin_bury_soon(t, devices, list->nr, e);
 	uint64_t after = used_blocks(t);
-	*ret_freed = before > after ? (before - after) * t->block_size : 0;
+	d->freed = before > after ? (before - after) * t->block_size : 0;
+	d->freeing = thin_mapped_bytes(t, devices, list->nr);
 	return r;
 }
 
@@ -141,20 +178,20 @@ static struct json_object *names_json(const struct thin_volume_list *list)
 int thin_do_delete(struct thin_call *c, struct json_object **ret, struct thin_error *e)
 {
 	_cleanup_volume_list struct thin_volume_list list = {0};
+	struct thin_deletion d = {.force = thin_arg_flag(c->args, "force")};
 	bool dry_run = thin_arg_flag(c->args, "dry_run");
-	uint64_t freed = 0;
 	int r = gather(c, &list, e);
 
 	if (!r && dry_run)
-		r = thin_would_free(c->t, &list, &freed);
+		r = thin_would_free(c->t, &list, &d.freed);
 	else if (!r)
-		r = thin_delete_volumes(c->t, &list, thin_arg_flag(c->args, "force"),
-					&freed, e);
+		r = thin_delete_volumes(c->t, &list, &d, e);
 	if (r)
 		return r;
 	*ret = json_object_new_object();
 	thin_json_add(*ret, "deleted", names_json(&list));
-	thin_json_add(*ret, "freed_bytes", thin_json_number(freed));
+	thin_json_add(*ret, "freed_bytes", thin_json_number(d.freed));
+	thin_json_add(*ret, "freeing_bytes", thin_json_number(d.freeing));
 	thin_json_add(*ret, "dry_run", json_object_new_boolean(dry_run));
 	return 0;
 }
@@ -209,7 +246,7 @@ static int set_readonly(struct thin_call *c, const char *value,
 				      "%s: readonly: \"%.64s\" is not true or false",
 				      v->name, value);
 	if (!readonly) {
-		int r = thin_check_no_origin(c->t, v->name, NULL, e);
+		int r = thin_check_no_origin(c->t, v->name, e);
 		if (r)
 			return r;
 	} else if (thin_has_writers(c->t, v->device)) {
@@ -260,7 +297,7 @@ static int set_origin(struct thin_call *c, const char *value, struct thin_volume
 	int r = thin_check_unused(c->t, v, e);
 
 	if (!r)
-		r = thin_check_no_origin(c->t, v->name, NULL, e);
+		r = thin_check_no_origin(c->t, v->name, e);
 	if (!r)
 		r = thin_volume_conf_copy(v, &old);
 	if (!r)

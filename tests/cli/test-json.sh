@@ -63,8 +63,9 @@ shape "{**$volume, 'origin_identity': 'any', 'snapshots': ['str'], 'flattening':
 shape "[{'offset': 'int', 'length': 'int', 'type': 'str'}]" map vm1
 shape "[{'offset': 'int', 'length': 'int'}]" diff vm1@b vm1
 shape "{'name': 'str', 'copied_bytes': 'int', 'done': 'bool'}" flatten vm1
-shape "{'deleted': ['str'], 'freed_bytes': 'int', 'dry_run': 'bool'}" delete vm1@b --dry-run
-shape "{'deleted': ['str'], 'freed_bytes': 'int', 'dry_run': 'bool'}" delete vm1@b
+deleted="{'deleted': ['str'], 'freed_bytes': 'int', 'freeing_bytes': 'int', 'dry_run': 'bool'}"
+shape "$deleted" delete vm1@b --dry-run
+shape "$deleted" delete vm1@b
 shape "{'clean': 'bool', 'errors': 'int', 'leaks': 'int', 'repaired': 'bool',
     'blocks_checked': 'int', 'problems': ['any']}" check
 shape "'str'" message reserve_metadata_snap
