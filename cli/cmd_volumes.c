@@ -24,14 +24,6 @@ static void print_volume(const struct cli *c, struct json_object *volume)
 	putchar('\n');
 }
 
-static void print_volumes(const struct cli *c, struct json_object *volumes)
-{
-	size_t nr = json_object_array_length(volumes);
-
-	for (size_t i = 0; i < nr; i++)
-		print_volume(c, json_object_array_get_idx(volumes, i));
-}
-
 /* The names in @array, separated by blanks. */
 static void print_names(struct json_object *array)
 {
@@ -45,11 +37,33 @@ static void print_names(struct json_object *array)
 	}
 }
 
+/* One volume, or the names of those that were made together. */
+static void print_created(const struct cli *c, struct json_object *result)
+{
+	struct json_object *names = NULL;
+
+	if (!json_object_object_get_ex(result, "created", &names)) {
+		print_volume(c, result);
+	} else if (json_object_array_length(names)) {
+		fputs("created ", stdout);
+		print_names(names);
+		putchar('\n');
+	}
+}
+
+static void print_volumes(const struct cli *c, struct json_object *volumes)
+{
+	size_t nr = json_object_array_length(volumes);
+
+	for (size_t i = 0; i < nr; i++)
+		print_volume(c, json_object_array_get_idx(volumes, i));
+}
+
 static void print_deleted(const struct cli *c, struct json_object *result)
 {
 	bool dry_run = flag_of(result, "dry_run");
 	struct json_object *names = NULL;
-	char size[SIZE_TEXT_MAX];
+	char size[SIZE_TEXT_MAX], left[SIZE_TEXT_MAX];
 
 	(void)c;
 	(void)json_object_object_get_ex(result, "deleted", &names);
@@ -57,8 +71,11 @@ static void print_deleted(const struct cli *c, struct json_object *result)
 		return;
 	fputs(dry_run ? "would delete " : "deleted ", stdout);
 	print_names(names);
-	printf(", %s %s\n", dry_run ? "which frees" : "freed",
-	       size_of(size, result, "freed_bytes"));
+	if (number_of(result, "freeing_bytes"))
+		printf(", freeing up to %s\n", size_of(left, result, "freeing_bytes"));
+	else
+		printf(", %s %s\n", dry_run ? "which frees" : "freed",
+		       size_of(size, result, "freed_bytes"));
 }
 
 /* --- show -------------------------------------------------------------------- */
@@ -135,7 +152,7 @@ static void print_show(const struct cli *c, struct json_object *volume)
 		print_io(io);
 }
 
-const struct command cli_create = {.verb = "create", .print = print_volume};
+const struct command cli_create = {.verb = "create", .print = print_created};
 const struct command cli_snapshot = {.verb = "snapshot", .print = print_volumes};
 const struct command cli_delete = {.verb = "delete", .print = print_deleted};
 const struct command cli_rename = {.verb = "rename", .print = print_volume};

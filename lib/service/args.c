@@ -139,6 +139,29 @@ static int check_required(const struct thin_args *a, struct thin_error *e)
 	return 0;
 }
 
+/* Arguments that are repeated now, and were not always: those who ask go on. */
+static const struct {
+	const char *verb, *was, *is;
+} renamed[] = {{"create", "name", "names"}};
+
+static int take_old_names(struct thin_args *a)
+{
+	for (size_t i = 0; i < sizeof(renamed) / sizeof(renamed[0]); i++) {
+		struct json_object *value, *array;
+
+		if (strcmp(a->verb->name, renamed[i].verb) != 0 ||
+		    !json_object_object_get_ex(a->args, renamed[i].was, &value) ||
+		    json_object_object_get_ex(a->args, renamed[i].is, NULL))
+			continue;
+		array = json_object_new_array();
+		if (!array || json_object_array_add(array, json_object_get(value)) ||
+		    json_object_object_add(a->args, renamed[i].is, array))
+			return -ENOMEM;
+		json_object_object_del(a->args, renamed[i].was);
+	}
+	return 0;
+}
+
 /* {"verb": text, "args": object}; the latter may be left out. */
 static int check_envelope(struct thin_args *a, struct thin_error *e)
 {
@@ -166,6 +189,8 @@ int thin_args_parse(const char *request, struct thin_args *ret, struct thin_erro
 
 	if (!r)
 		r = check_envelope(&a, e);
+	if (!r && a.args)
+		r = take_old_names(&a);
 	if (!r && a.args)
 		r = check_known(&a, e);
 	if (!r)

@@ -52,7 +52,8 @@ static const struct thinbd_param init_params[] = {
 };
 
 static const struct thinbd_param create_params[] = {
-	NEW_NAME("name", "NAME"),
+	{"names", THINBD_KIND_NAME, POSITIONAL, 1, "NAME", NULL,
+	 "a new name; several are made together, all alike"},
 	OPTION("size", SIZE, "SIZE", "of the volume (the origin's)"),
 	OPTION("origin", ORIGIN, "ORIGIN", "what shows where nothing was written"),
 	FLAG("readonly", "refuse writes"),
@@ -152,7 +153,7 @@ static const struct thinbd_param serve_params[] = {
 
 static const struct thinbd_verb verbs[] = {
 	VERB("init", CHANGES, init_params, "make a pool"),
-	VERB("create", CHANGES, create_params, "make a thin volume"),
+	VERB("create", CHANGES, create_params, "make thin volumes, all or none"),
 	VERB("snapshot", CHANGES, snapshot_params, "make snapshots, all at one instant"),
 	VERB("delete", CHANGES, delete_params, "delete volumes, all or none"),
 	VERB("rename", CHANGES, rename_params, "give a volume another name"),

@@ -37,25 +37,21 @@ int thin_settle(struct thinbd *t, int r, const char *name, struct thin_error *e)
 
 /* --- device ids ---------------------------------------------------------- */
 
-static bool registry_has(struct thinbd *t, uint32_t device)
-{
-	_cleanup_volume_conf const struct thin_volume_conf *v = NULL;
-
-	return !thin_registry_find_device(t->registry, device, &v);
-}
-
 int thin_free_device(struct thinbd *t, uint32_t from, uint32_t *ret, struct thin_error *e)
 {
-	for (uint32_t id = from; id <= THIN_MAX_DEVICE_ID; id++) {
+	uint32_t id = thin_registry_free_device(t->registry, from);
+
+	while (id <= THIN_MAX_DEVICE_ID) {
 		struct thin_device_info info;
 		int r = thin_pool_next_device(t->pool, id, &info);
 		if (r && r != -ENOENT)
 			return r;
-		if ((r || info.id != id) && !registry_has(t, id)) {
+		if (r || info.id != id) {
 			thin_counters_forget(t, id); /* the last owner's */
 			*ret = id;
 			return 0;
 		}
+		id = thin_registry_free_device(t->registry, id + 1);
 	}
 	return thin_error_set(e, -EDQUOT, "%s: all %u device ids are taken", t->dir,
 			      THIN_MAX_DEVICE_ID + 1);
@@ -112,36 +108,129 @@ static int fill_conf(struct thin_call *c, struct thin_volume_conf *v,
 		r = fill_origin(c, v, e);
 	if (r)
 		return r;
-	v->readonly =
-		thin_arg_flag(c->args, "readonly") || thin_name_is_snapshot(v->name);
 	v->created = time(NULL);
-	r = thin_free_device(c->t, 0, &v->device, e);
-	return r ? r : thin_volume_conf_check(v, e);
+	return 0;
+}
+
+/* Volumes that are made together: all like the first, whose origin is looked at. */
+struct creation {
+	struct thin_volume_conf **at;
+	struct thin_change *changes;
+	uint32_t *devices;
+	size_t nr;
+};
+
+static void creation_fini(struct creation *n)
+{
+	for (size_t i = 0; i < n->nr; i++)
+		thin_volume_conf_put(n->at[i]);
+	free(n->at);
+	free(n->changes);
+	free(n->devices);
+}
+
+static int creation_init(struct creation *n, size_t max)
+{
+	*n = (struct creation){
+		.at = calloc(max, sizeof(*n->at)),
+		.changes = calloc(max, sizeof(*n->changes)),
+		.devices = calloc(max, sizeof(*n->devices)),
+	};
+	return n->at && n->changes && n->devices ? 0 : -ENOMEM;
+}
+
+static int new_like(const struct thin_volume_conf *first, const char *name,
+		    struct thin_volume_conf **ret)
+{
+	_cleanup_volume_conf struct thin_volume_conf *v = NULL;
+	int r = thin_volume_conf_copy(first, &v);
+
+	if (!r)
+		r = thin_string_set(&v->name, name);
+	if (!r)
+		*ret = thin_steal(v);
+	return r;
+}
+
+static int new_first(struct thin_call *c, const char *name, struct thin_volume_conf **ret,
+		     struct thin_error *e)
+{
+	_cleanup_volume_conf struct thin_volume_conf *v = NULL;
+	int r = thin_volume_conf_new(name, &v);
+
+	if (!r)
+		r = fill_conf(c, v, e);
+	if (!r)
+		*ret = thin_steal(v);
+	return r;
+}
+
+static int add_new(struct thin_call *c, struct creation *n, const char *name,
+		   struct thin_error *e)
+{
+	uint32_t from = n->nr ? n->devices[n->nr - 1] + 1 : 0, device;
+	struct thin_volume_conf *v;
+	bool exists;
+	int r = exists_already(c, name, &exists, e);
+
+	if (r || exists)
+		return r;
+	r = n->nr ? new_like(n->at[0], name, &v) : new_first(c, name, &v, e);
+	if (r)
+		return r;
+	n->at[n->nr] = v;
+	n->changes[n->nr] = (struct thin_change){.kind = THIN_CHANGE_CREATE, .volume = v};
+	v->readonly = thin_arg_flag(c->args, "readonly") || thin_name_is_snapshot(name);
+	n->nr++;
+	r = thin_free_device(c->t, from, &device, e);
+	if (r)
+		return r;
+	v->device = n->devices[n->nr - 1] = device;
+	return thin_volume_conf_check(v, e);
+}
+
+static int create_all(struct thin_call *c, struct creation *n, struct thin_error *e)
+{
+	int r;
+
+	if (!n->nr)
+		return 0;
+	r = thin_registry_begin(c->t->registry, n->changes, n->nr, e);
+	if (r)
+		return r;
+	r = thin_pool_create_thins(c->t->pool, n->devices, n->nr);
+	return thin_settle(c->t, r, n->at[0]->name, e);
+}
+
+/* One volume is shown; of several, the names of those that are new. */
+static struct json_object *created_json(struct thin_call *c, const struct creation *n)
+{
+	struct json_object *o, *names;
+
+	if (thin_arg_count(c->args, "names") == 1)
+		return thin_named_json(c->t, thin_arg_nth(c->args, "names", 0));
+	o = json_object_new_object();
+	names = json_object_new_array();
+	for (size_t i = 0; names && i < n->nr; i++)
+		(void)json_object_array_add(names, thin_json_string(n->at[i]->name));
+	thin_json_add(o, "created", names);
+	return o;
 }
 
 int thin_do_create(struct thin_call *c, struct json_object **ret, struct thin_error *e)
 {
-	const char *name = thin_arg_text(c->args, "name");
-	_cleanup_volume_conf struct thin_volume_conf *v = NULL;
-	bool exists = false;
-	int r = exists_already(c, name, &exists, e);
+	size_t nr = thin_arg_count(c->args, "names");
+	struct creation n;
+	int r = creation_init(&n, nr);
 
-	if (!r && !exists)
-		r = thin_volume_conf_new(name, &v);
-	if (!r && !exists)
-		r = fill_conf(c, v, e);
-	if (!r && !exists) {
-		struct thin_change change = {.kind = THIN_CHANGE_CREATE, .volume = v};
-		r = thin_registry_begin(c->t->registry, &change, 1, e);
-		if (!r)
-			r = thin_settle(c->t,
-					thin_pool_create_thin(c->t->pool, v->device),
-					name, e);
-	}
-	if (r)
-		return r;
-	*ret = thin_named_json(c->t, name);
-	return 0;
+	for (size_t i = 0; i < nr && !r; i++)
+		r = add_new(c, &n, thin_arg_nth(c->args, "names", i), e);
+	if (!r)
+		r = create_all(c, &n, e);
+	if (!r)
+		*ret = created_json(c, &n);
+	creation_fini(&n);
+	return r;
 }
 
 /* --- snapshot ------------------------------------------------------------ */

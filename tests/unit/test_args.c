@@ -28,7 +28,8 @@ static void takes_a_whole_request(void **state)
 				&a, NULL),
 		0);
 	assert_string_equal(a.verb->name, "create");
-	assert_string_equal(thin_arg_text(&a, "name"), "vm1");
+	assert_int_equal(thin_arg_count(&a, "names"), 1); /* it was "name" once */
+	assert_string_equal(thin_arg_nth(&a, "names", 0), "vm1");
 	assert_null(thin_arg_text(&a, "origin"));
 	assert_true(thin_arg_flag(&a, "readonly"));
 	assert_false(thin_arg_flag(&a, "if_not_exists"));
