@@ -277,6 +277,9 @@ THIN_MUST_CHECK int thin_volume_read(struct thin_volume *v, void *buf, uint64_t 
 				     size_t len);
 THIN_MUST_CHECK int thin_volume_write(struct thin_volume *v, const void *buf,
 				      uint64_t offset, size_t len, unsigned flags);
+/* What would be read there if nothing were mapped: the origin, or zeros. */
+THIN_MUST_CHECK int thin_volume_read_origin(struct thin_volume *v, void *buf,
+					    uint64_t offset, size_t len);
 
 /*
  * Unmap the blocks that lie inside as a whole; the origin shows again there.

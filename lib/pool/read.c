@@ -106,6 +106,23 @@ int thin_volume_read(struct thin_volume *v, void *buf, uint64_t offset, size_t l
 	return r == -ESHUTDOWN ? r : read_once(&rd);
 }
 
+int thin_volume_read_origin(struct thin_volume *v, void *buf, uint64_t offset, size_t len)
+{
+	struct thin_gather below;
+	struct thin_origin *o;
+	int r = thin_volume_check(v, offset, len, false);
+
+	if (r)
+		return r;
+	thin_gather_reads(&below, NULL);
+	o = thin_core_origin_enter(v->core);
+	r = thin_origin_gather(o, &below, offset, buf, len);
+	if (!r)
+		r = thin_gather_go(&below);
+	thin_core_origin_leave(v->core, o);
+	return r;
+}
+
 /*
  * What is read is in the caches underneath afterwards, ours of the metadata
  * and the system's of the data; there is nothing more to a hint.

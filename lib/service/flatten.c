@@ -6,6 +6,15 @@
  *
  * That it is being done is in the registry first, that the origin is gone
  * last.  A crash in between leaves a volume that is being flattened.
+ *
+ *  F1  A volume is known by its handle, and so by its device: others may give
+ *      it another name meanwhile, and its name to another volume.
+ *  F2  While the handle is open the origin stays; while it is being flattened
+ *      the size does.  But who cancels one of two ends that, so the second
+ *      looks at the size again before it drops the origin.
+ *  F3  Blocks are copied as a whole; past the volume's end, which may be in the
+ *      middle of one, there are zeros afterwards: what a longer volume without
+ *      an origin would show.
  */
 #include "service/flatten.h"
 
@@ -24,9 +33,10 @@ struct flatten {
 	struct thinbd *t;
 	const struct thin_flatten_params *p;
 	struct thinbd_volume *h;
-	uint64_t size;	 /* up to where the origin is shown */
-	uint64_t at;	 /* done up to there */
-	uint64_t copied; /* bytes */
+	const struct thin_volume_conf *conf; /* the handle's */
+	uint64_t size;			     /* up to where the origin is shown */
+	uint64_t at;			     /* done up to there */
+	uint64_t copied;		     /* bytes */
 	uint64_t start_ns;
 };
 
@@ -93,8 +103,7 @@ static int copy_part(struct flatten *f, uint64_t begin, uint64_t end)
 
 static int copy_all(struct flatten *f)
 {
-	f->start_ns = thin_now_ns();
-	for (; f->at < f->size; f->at += STEP) {
+	for (f->at = 0; f->at < f->size; f->at += STEP) {
 		int r = progress(f);
 		if (!r)
 			r = copy_part(f, f->at, thin_min(f->at + STEP, f->size));
@@ -115,17 +124,27 @@ static int drop_origin(struct thin_volume_conf *v)
 	return r ? r : thin_string_set(&v->origin_path, NULL);
 }
 
-static int update_locked(struct flatten *f, bool flattening, bool drop,
-			 struct thin_error *e) THIN_REQUIRES(f->t->lock)
+/* F1.  -ENOENT where it was deleted meanwhile. */
+static int find_locked(struct flatten *f, const struct thin_volume_conf **ret,
+		       struct thin_error *e) THIN_REQUIRES(f->t->lock)
 {
 	_cleanup_volume_conf const struct thin_volume_conf *v = NULL;
-	_cleanup_volume_conf struct thin_volume_conf *changed = NULL;
-	int r = thin_find(f->t, f->p->name, &v, e);
+	int r = thin_registry_find_device(f->t->registry, f->conf->device, &v);
 
-	if (!r && v->flattening == flattening && !drop)
-		return 0;
-	if (!r)
-		r = thin_volume_conf_copy(v, &changed);
+	if (r || thin_is_tombstone(v->name))
+		return thin_error_set(e, -ENOENT, "%s: was deleted meanwhile",
+				      f->p->name);
+	*ret = thin_steal(v);
+	return 0;
+}
+
+static int update_locked(struct flatten *f, const struct thin_volume_conf *v,
+			 bool flattening, bool drop, struct thin_error *e)
+	THIN_REQUIRES(f->t->lock)
+{
+	_cleanup_volume_conf struct thin_volume_conf *changed = NULL;
+	int r = thin_volume_conf_copy(v, &changed);
+
 	if (!r && drop)
 		r = drop_origin(changed);
 	if (r)
@@ -135,33 +154,68 @@ static int update_locked(struct flatten *f, bool flattening, bool drop,
 	return thin_registry_change(f->t->registry, &change, 1, e);
 }
 
-/* Leaves f->h NULL where there is nothing to do. */
-static int begin(struct flatten *f, struct thin_error *e)
+/* Without an origin there is nothing to do, and nothing being done. */
+static int note_locked(struct flatten *f, bool flattening, struct thin_error *e)
+	THIN_REQUIRES(f->t->lock)
 {
 	_cleanup_volume_conf const struct thin_volume_conf *v = NULL;
-
-	thin_mutex_lock(&f->t->lock);
-	int r = thin_find(f->t, f->p->name, &v, e);
-	if (!r && v->origin)
-		r = update_locked(f, true, false, e);
-	thin_mutex_unlock(&f->t->lock);
-	if (r || !v->origin)
-		return r;
-	f->size = thin_min(v->size, v->origin_size);
-	return thin_handle_open(f->t, f->p->name, THIN_HANDLE_FLATTEN, &f->h, e);
-}
-
-/* The registry knows first: after a crash the volume is opened without. */
-static int end(struct flatten *f, struct thin_error *e)
-{
-	int r = thinbd_flush(f->h);
+	int r = find_locked(f, &v, e);
 
 	if (r)
 		return r;
+	flattening &= v->origin != NULL;
+	if (v->flattening == flattening)
+		return 0;
+	return update_locked(f, v, flattening, false, e);
+}
+
+static int begin(struct flatten *f, struct thin_error *e)
+{
+	int r = thin_handle_open(f->t, f->p->name, THIN_HANDLE_FLATTEN, &f->h, e);
+
+	if (r)
+		return r;
+	f->conf = thin_handle_conf(f->h);
+	f->size = thin_min(f->conf->size, f->conf->origin_size);
 	thin_mutex_lock(&f->t->lock);
-	r = update_locked(f, false, true, e);
+	r = note_locked(f, true, e);
+	thin_mutex_unlock(&f->t->lock);
+	return r;
+}
+
+/*
+ * The registry knows first: after a crash the volume is opened without.
+ * @copied: how that ended; where others have dropped the origin it does not count.
+ * @ret_again: it was resized, there is more to copy (F2).
+ */
+static int end_locked(struct flatten *f, int copied, bool *ret_again,
+		      struct thin_error *e) THIN_REQUIRES(f->t->lock)
+{
+	_cleanup_volume_conf const struct thin_volume_conf *v = NULL;
+	int r = find_locked(f, &v, e);
+
+	if (r || !v->origin)
+		return r;
+	if (copied)
+		return copied;
+	*ret_again = thin_min(v->size, v->origin_size) > f->size;
+	if (*ret_again)
+		return 0;
+	r = update_locked(f, v, false, true, e);
 	if (!r)
 		thin_handle_drop_origin(f->h);
+	return r;
+}
+
+static int end(struct flatten *f, bool *ret_again, struct thin_error *e)
+{
+	bool longer = f->conf->origin_size > f->conf->size;
+	int r = longer ? thin_tail_zero(f->t, f->conf, e) : 0; /* F3 */
+
+	if (!r)
+		r = thinbd_flush(f->h);
+	thin_mutex_lock(&f->t->lock);
+	r = end_locked(f, r, ret_again, e);
 	thin_mutex_unlock(&f->t->lock);
 	return r;
 }
@@ -170,7 +224,7 @@ static int end(struct flatten *f, struct thin_error *e)
 static int cancelled(struct flatten *f, struct thin_error *e)
 {
 	thin_mutex_lock(&f->t->lock);
-	int r = update_locked(f, false, false, e);
+	int r = note_locked(f, false, e);
 	thin_mutex_unlock(&f->t->lock);
 	return r ? r
 		 : thin_error_set(e, -ECANCELED,
@@ -178,21 +232,34 @@ static int cancelled(struct flatten *f, struct thin_error *e)
 				  f->p->name, f->p->name);
 }
 
+/* With a handle of its own. */
+static int flatten(struct flatten *f, bool *ret_again, struct thin_error *e)
+{
+	int r = begin(f, e);
+
+	*ret_again = false;
+	if (!r && f->conf->origin)
+		r = copy_all(f);
+	if (!r && f->conf->origin)
+		r = end(f, ret_again, e);
+	/* Whom the end of the server hangs up on has cancelled nothing. */
+	if (r == -ECANCELED && f->h && !atomic_load(&f->t->ending))
+		r = cancelled(f, e);
+	thinbd_volume_close(thin_steal(f->h));
+	return r;
+}
+
 int thin_flatten(struct thinbd *t, const struct thin_flatten_params *p,
 		 uint64_t *ret_copied, struct thin_error *e)
 {
-	struct flatten f = {.t = t, .p = p};
-	int r = begin(&f, e);
+	_cleanup_volume_conf const struct thin_volume_conf *v = NULL;
+	struct flatten f = {.t = t, .p = p, .start_ns = thin_now_ns()};
+	bool again = true;
+	int r = thin_find(t, p->name, &v, e);
 
-	if (!r && f.h)
-		r = copy_all(&f);
-	if (!r && f.h)
-		r = end(&f, e);
-	thinbd_volume_close(f.h);
+	while (!r && again)
+		r = flatten(&f, &again, e);
 	*ret_copied = f.copied;
-	/* Whom the end of the server hangs up on has cancelled nothing. */
-	if (r == -ECANCELED && !atomic_load(&t->ending))
-		return cancelled(&f, e);
 	return r ? thin_error_default(e, r, "%s: %s", p->name, thin_strerror(r)) : 0;
 }
 

@@ -302,7 +302,11 @@ static bool is_current(struct thinbd_volume *h)
 	return !find_conf(h->t, h->conf->name, &now, NULL) && now == h->conf;
 }
 
-/* @ret_again: the record was replaced meanwhile, and that may be why it failed. */
+/*
+ * @ret_again: the record was replaced meanwhile.  That may be why it failed; and
+ * where it did not, others may have dropped the origin before it was opened here
+ * with it.
+ */
 static int try_open(struct thinbd *t, const char *name, enum thin_handle_mode mode,
 		    struct thinbd_volume **ret, bool *ret_again,
 		    struct thin_error *e) THIN_NO_THREAD_SAFETY
@@ -316,8 +320,9 @@ static int try_open(struct thinbd *t, const char *name, enum thin_handle_mode mo
 	h->read_only = mode == THIN_HANDLE_READ || t->read_only ||
 		       (mode == THIN_HANDLE_WRITE && h->conf->readonly);
 	r = thin_open_conf(t, h->conf, h->read_only, &h->opened, e);
-	if (r) {
-		*ret_again = !is_current(h);
+	*ret_again = !is_current(h);
+	if (r || *ret_again) {
+		thin_close_opened(t, &h->opened);
 		drop_handle(h);
 		return r;
 	}
@@ -419,6 +424,11 @@ bool thinbd_volume_read_only(const struct thinbd_volume *h)
 const char *thinbd_volume_name(const struct thinbd_volume *h)
 {
 	return h->conf->name;
+}
+
+const struct thin_volume_conf *thin_handle_conf(const struct thinbd_volume *h)
+{
+	return h->conf;
 }
 
 /* --- I/O ----------------------------------------------------------------- */

@@ -13,46 +13,6 @@
 
 /* --- shrinking ----------------------------------------------------------- */
 
-/* Is the block that @bytes falls into mapped? */
-static int is_mapped(struct thinbd *t, uint32_t device, uint64_t bytes, bool *ret)
-{
-	uint64_t vblock = bytes / t->block_size;
-	struct thin_run run;
-	size_t nr;
-	int r = thin_pool_lookup(t->pool, device, vblock, vblock + 1, &run, 1, &nr);
-
-	if (!r)
-		*ret = run.mapped;
-	return r;
-}
-
-/* What is left of the last block past the end must not show again. */
-static int zero_tail(struct thinbd *t, const struct thin_volume_conf *v,
-		     struct thin_error *e)
-{
-	uint64_t end = thin_div_up(v->size, t->block_size) * t->block_size;
-	_cleanup_volume_conf struct thin_volume_conf *longer = NULL;
-	struct thin_opened o;
-	bool mapped;
-	int r;
-
-	if (end == v->size)
-		return 0;
-	r = is_mapped(t, v->device, v->size, &mapped);
-	if (r || !mapped)
-		return r;
-	r = thin_volume_conf_copy(v, &longer);
-	if (r)
-		return r;
-	longer->size = end;
-	r = thin_open_conf(t, longer, false, &o, e);
-	if (r)
-		return r;
-	r = thin_volume_zero(o.v, v->size, end - v->size, THIN_FUA);
-	thin_close_opened(t, &o);
-	return r;
-}
-
 static int note_done(struct thinbd *t, const struct thin_volume_conf *v,
 		     struct thin_error *e)
 {
@@ -74,7 +34,7 @@ int thin_finish_shrink(struct thinbd *t, const char *name, struct thin_error *e)
 	if (!r)
 		r = thin_pool_truncate(t->pool, v->device, v->size);
 	if (!r)
-		r = zero_tail(t, v, e);
+		r = thin_tail_reset(t, v, e);
 	return r ? r : note_done(t, v, e);
 }
 

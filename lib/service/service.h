@@ -148,6 +148,9 @@ THIN_MUST_CHECK int thin_handle_open(struct thinbd *t, const char *name,
 				     enum thin_handle_mode mode,
 				     struct thinbd_volume **ret, struct thin_error *e);
 
+/* Its record, as it was when the handle was opened; lives as long as that. */
+const struct thin_volume_conf *thin_handle_conf(const struct thinbd_volume *h);
+
 /* thin_volume_hydrate(), thin_volume_drop_origin(). */
 THIN_MUST_CHECK int thin_handle_hydrate(struct thinbd_volume *h, uint64_t offset,
 					uint64_t len);
@@ -225,6 +228,20 @@ struct json_object *thin_named_json(struct thinbd *t, const char *name);
 
 /* "2026-01-01T00:00:00Z" */
 struct json_object *thin_time_json(int64_t seconds);
+
+/* --- tail.c: the rest of a volume's last block ------------------------------- */
+
+/*
+ * Where the last block of @conf's volume is mapped, and only a part of it is the
+ * volume's: let the rest be what would show there if the block were not
+ * mapped and the volume longer, the origin or zeros; or zeros in any case.  For
+ * what shrinking leaves there, or copying the origin has put there.
+ * Returns 0; as a write.  Durable: yes.
+ */
+THIN_MUST_CHECK int thin_tail_reset(struct thinbd *t, const struct thin_volume_conf *conf,
+				    struct thin_error *e);
+THIN_MUST_CHECK int thin_tail_zero(struct thinbd *t, const struct thin_volume_conf *conf,
+				   struct thin_error *e);
 
 /* --- recover.c: what a crash left half done ------------------------------- */
 

@@ -3,6 +3,7 @@
 #include "service.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #define KIB(n) ((uint64_t)(n) << 10)
 #define MIB(n) ((uint64_t)(n) << 20)
@@ -387,6 +388,163 @@ static void flatten_may_be_cancelled(void **state)
 	assert_clean();
 }
 
+/* --- flatten, and what others do to the volume meanwhile ------------------- */
+
+/* One that waits, all being copied, until it is let go on. */
+struct flattening {
+	struct thinbd *t;
+	pthread_t thread;
+	atomic_bool waits, go_on;
+	char *reply;
+};
+
+static int wait_at_the_end(void *ctx, uint64_t nr_done, uint64_t total)
+{
+	struct flattening *f = ctx;
+
+	while (nr_done == total && !f->go_on) {
+		f->waits = true;
+		usleep(1000);
+	}
+	return 0;
+}
+
+#define FLATTEN_VM1 "{\"verb\":\"flatten\",\"args\":{\"name\":\"vm1\"}}"
+
+static void *do_flatten(void *arg)
+{
+	struct flattening *f = arg;
+	struct thinbd_observer o = {.ctx = f, .progress = wait_at_the_end};
+
+	assert_int_equal(thinbd_request(f->t, FLATTEN_VM1, &o, &f->reply), 0);
+	return NULL;
+}
+
+static void begin_flatten(struct flattening *f, struct thinbd *t)
+{
+	*f = (struct flattening){.t = t};
+	assert_int_equal(pthread_create(&f->thread, NULL, do_flatten, f), 0);
+	while (!f->waits)
+		usleep(1000);
+}
+
+static void end_flatten(struct flattening *f, const char *part)
+{
+	f->go_on = true;
+	assert_int_equal(pthread_join(f->thread, NULL), 0);
+	assert_has(f->reply, part);
+	free(f->reply);
+}
+
+static bool has_origin(const char *name)
+{
+	struct json_object *o = ok("{'verb':'show','args':{'name':'%s'}}", name);
+	bool has = at(o, "origin");
+
+	done(o);
+	return has;
+}
+
+/* Its name may be another volume's when it ends. */
+static void flatten_follows_its_volume(void **state)
+{
+	struct flattening f;
+
+	(void)state;
+	make_volume_over_a_file();
+	struct thinbd *t = serve();
+	begin_flatten(&f, t);
+	done(ok("{'verb':'rename','args':{'old':'vm1','new':'vm2'}}"));
+	done(ok("{'verb':'create','args':{'name':'vm1','origin':'%s'}}",
+		scratch("base")));
+	end_flatten(&f, "done");
+	assert_true(has_origin("vm1"));
+	assert_false(has_origin("vm2"));
+	assert_true(has_bytes(t, "vm1", 0, MIB(4), 'b'));
+	assert_true(has_bytes(t, "vm2", 0, MIB(4), 'b'));
+	end_serving(t);
+	assert_clean();
+}
+
+static void flatten_of_a_deleted_volume(void **state)
+{
+	struct flattening f;
+
+	(void)state;
+	make_volume_over_a_file();
+	struct thinbd *t = serve();
+	begin_flatten(&f, t);
+	done(ok("{'verb':'delete','args':{'names':['vm1'],'force':true}}"));
+	done(ok("{'verb':'create','args':{'name':'vm1','origin':'%s'}}",
+		scratch("base")));
+	end_flatten(&f, "error");
+	assert_true(has_origin("vm1"));
+	assert_true(has_bytes(t, "vm1", 0, MIB(4), 'b'));
+	end_serving(t);
+	assert_clean();
+}
+
+/* One of two is cancelled; so the volume may grow before the other ends. */
+static void flatten_of_a_volume_that_grows(void **state)
+{
+	int calls = 2; /* at once */
+	struct thinbd_observer o = {.ctx = &calls, .progress = stop_soon};
+	struct flattening f;
+	char *reply;
+
+	(void)state;
+	make_volume_over_a_file();
+	done(ok("{'verb':'resize','args':{'name':'vm1','size':'1M','force':true}}"));
+	struct thinbd *t = serve();
+	begin_flatten(&f, t);
+	assert_int_equal(thinbd_request(t, FLATTEN_VM1, &o, &reply), 0);
+	assert_has(reply, "ECANCELED");
+	free(reply);
+	done(ok("{'verb':'resize','args':{'name':'vm1','size':'4M'}}"));
+	end_flatten(&f, "done");
+	assert_false(has_origin("vm1"));
+	assert_true(has_bytes(t, "vm1", 0, MIB(4), 'b'));
+	end_serving(t);
+	assert_clean();
+}
+
+/* F3: no longer is any of the origin to be seen. */
+static void growing_after_a_flatten(void **state)
+{
+	(void)state;
+	make_volume_over_a_file();
+	done(ok("{'verb':'resize','args':{'name':'vm1','size':1000000,'force':true}}"));
+	struct thinbd *t = serve();
+	done(ok("{'verb':'flatten','args':{'name':'vm1'}}"));
+	done(ok("{'verb':'resize','args':{'name':'vm1','size':'2M'}}"));
+	assert_true(has_bytes(t, "vm1", 0, 1000000, 'b'));
+	assert_true(has_bytes(t, "vm1", 1000000, MIB(2) - 1000000, 0));
+	end_serving(t);
+	assert_clean();
+}
+
+/* What shrinking took away shows the origin again, all of it. */
+static void growing_after_shrinking(void **state)
+{
+	struct thinbd_volume *v;
+	char *x = calloc(1, MIB(2));
+
+	(void)state;
+	make_volume_over_a_file();
+	struct thinbd *t = serve();
+	assert_int_equal(thinbd_volume_open(t, "vm1", false, &v, NULL), 0);
+	assert_int_equal(thinbd_write(v, x, 0, MIB(2), THINBD_FUA), 0);
+	free(x);
+	thinbd_volume_close(v);
+	done(ok("{'verb':'resize','args':{'name':'vm1','size':1000000,'force':true}}"));
+	done(ok("{'verb':'resize','args':{'name':'vm1','size':'8M'}}"));
+	assert_true(has_bytes(t, "vm1", 0, 1000000, 0));
+	assert_true(has_bytes(t, "vm1", 1000000, MIB(4) - 1000000, 'b'));
+	assert_true(has_bytes(t, "vm1", MIB(4), MIB(4), 0));
+	end_serving(t);
+	assert_clean();
+}
+
 /* --- the life of a server ------------------------------------------------ */
 
 static void the_pool_is_locked(void **state)
@@ -506,6 +664,11 @@ int main(void)
 		TEST(extents),
 		TEST(flatten_goes_on_after_a_restart),
 		TEST(flatten_may_be_cancelled),
+		TEST(flatten_follows_its_volume),
+		TEST(flatten_of_a_deleted_volume),
+		TEST(flatten_of_a_volume_that_grows),
+		TEST(growing_after_a_flatten),
+		TEST(growing_after_shrinking),
 		TEST(the_pool_is_locked),
 		TEST(calls_go_to_the_server),
 		TEST(table_style),

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The rest of a volume's last block.  Nobody reads it, but it shows when the
+ * volume grows: so it has to hold what shows in the blocks behind it then.
+ */
+#include "service/service.h"
+
+#include "util/checked.h"
+
+#include <errno.h>
+
+/* At a time: blocks may have 1 GiB. */
+#define PART ((size_t)1 << 20)
+
+struct tail {
+	struct thin_opened opened; /* as a volume that ends with the block */
+	uint64_t begin, end;	   /* bytes; empty: nothing to do */
+};
+
+/* Is the block that @bytes falls into mapped? */
+static int is_mapped(struct thinbd *t, uint32_t device, uint64_t bytes, bool *ret)
+{
+	uint64_t vblock = bytes / t->block_size;
+	struct thin_run run;
+	size_t nr;
+	int r = thin_pool_lookup(t->pool, device, vblock, vblock + 1, &run, 1, &nr);
+
+	if (!r)
+		*ret = run.mapped;
+	return r;
+}
+
+static int open_tail(struct thinbd *t, const struct thin_volume_conf *conf,
+		     struct tail *ret, struct thin_error *e)
+{
+	uint64_t end = thin_div_up(conf->size, t->block_size) * t->block_size;
+	_cleanup_volume_conf struct thin_volume_conf *longer = NULL;
+	bool mapped = false;
+	int r = 0;
+
+	*ret = (struct tail){0};
+	if (end != conf->size)
+		r = is_mapped(t, conf->device, conf->size, &mapped);
+	if (r || !mapped)
+		return r;
+	r = thin_volume_conf_copy(conf, &longer);
+	if (r)
+		return r;
+	longer->size = end;
+	r = thin_open_conf(t, longer, false, &ret->opened, e);
+	if (r)
+		return r;
+	ret->begin = conf->size;
+	ret->end = end;
+	return 0;
+}
+
+static int zero(struct tail *tail)
+{
+	return tail->begin == tail->end
+		       ? 0
+		       : thin_volume_zero(tail->opened.v, tail->begin,
+					  tail->end - tail->begin, THIN_FUA);
+}
+
+static int copy_origin(struct tail *tail)
+{
+	_cleanup_free void *buf = malloc(PART);
+	int r = buf ? 0 : -ENOMEM;
+
+	for (uint64_t at = tail->begin; at < tail->end && !r; at += PART) {
+		size_t len = (size_t)thin_min(tail->end - at, PART);
+
+		r = thin_volume_read_origin(tail->opened.v, buf, at, len);
+		if (!r)
+			r = thin_volume_write(tail->opened.v, buf, at, len, THIN_FUA);
+	}
+	return r;
+}
+
+int thin_tail_zero(struct thinbd *t, const struct thin_volume_conf *conf,
+		   struct thin_error *e)
+{
+	struct tail tail;
+	int r = open_tail(t, conf, &tail, e);
+
+	if (r)
+		return r;
+	r = zero(&tail);
+	thin_close_opened(t, &tail.opened);
+	return r;
+}
+
+int thin_tail_reset(struct thinbd *t, const struct thin_volume_conf *conf,
+		    struct thin_error *e)
+{
+	struct tail tail;
+	int r = open_tail(t, conf, &tail, e);
+
+	if (r)
+		return r;
+	r = conf->origin_size > conf->size ? copy_origin(&tail) : zero(&tail);
+	thin_close_opened(t, &tail.opened);
+	return r;
+}
