@@ -51,7 +51,7 @@ char *cli_absolute(const char *path)
 /* A path, or "thin:NAME" and a URI, which are the same from everywhere. */
 static char *absolute_origin(const char *origin)
 {
-	if (!strncmp(origin, "thin:", 5) || strstr(origin, "://"))
+	if (!strncmp(origin, "thin:", 5) || thinbd_is_uri(origin))
 		return must_have(strdup(origin));
 	return cli_absolute(origin);
 }

@@ -56,6 +56,9 @@ THINBD_API const char *thinbd_libnbd_version(void);
  */
 THINBD_MUST_CHECK int thinbd_parse_size(const char *text, uint64_t *ret_bytes);
 
+/* Is an origin or a data device given so an NBD server's?  Else it is a path. */
+THINBD_API bool thinbd_is_uri(const char *where);
+
 /* ------------------------------------------------------------------------
  * Requests
  *

@@ -35,16 +35,10 @@ static const struct {
 
 #define NR_STRINGS (sizeof(strings) / sizeof(strings[0]))
 
-static bool is_uri(const char *value)
-{
-	return !strncmp(value, "nbd://", 6) || !strncmp(value, "nbds://", 7) ||
-	       !strncmp(value, "nbd+unix://", 11) || !strncmp(value, "nbds+unix://", 12);
-}
-
 static int set_string(size_t i, const char *value)
 {
 	bool plain = strings[i].kind == TEXT ||
-		     (strings[i].kind == PATH_OR_URI && is_uri(value));
+		     (strings[i].kind == PATH_OR_URI && thinbd_is_uri(value));
 
 	if (*strings[i].value) {
 		nbdkit_error("%s= was given twice", strings[i].key);

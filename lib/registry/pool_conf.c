@@ -5,6 +5,7 @@
 #include "registry/conf_scan.h"
 #include "registry/text.h"
 #include "util/limits.h"
+#include "util/uri.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -29,14 +30,9 @@ static int check_uuid(const char *text, struct thin_error *e)
 	return 0;
 }
 
-static bool is_uri(const char *where)
-{
-	return strstr(where, "://");
-}
-
 static int check_path(const char *text, struct thin_error *e)
 {
-	if (is_uri(text))
+	if (thin_is_uri(text))
 		return thin_error_set(e, -EINVAL,
 				      "must be a path: metadata can not be remote");
 	return 0;
@@ -306,7 +302,7 @@ int thin_pool_conf_change(struct thin_files *f, const char *setting, struct thin
 
 int thin_pool_conf_locate(const char *dir, const char *where, char **ret)
 {
-	bool whole = *where == '/' || is_uri(where);
+	bool whole = *where == '/' || thin_is_uri(where);
 	char *path;
 
 	if (asprintf(&path, "%s%s%s", whole ? "" : dir, whole ? "" : "/", where) < 0)

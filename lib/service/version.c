@@ -4,6 +4,7 @@
 
 #include "storage/storage.h"
 #include "util/size.h"
+#include "util/uri.h"
 
 #include <errno.h>
 #include <libnbd.h>
@@ -31,6 +32,11 @@ int thinbd_parse_size(const char *text, uint64_t *ret_bytes)
 		return -ERANGE;
 	*ret_bytes = bytes;
 	return 0;
+}
+
+bool thinbd_is_uri(const char *where)
+{
+	return thin_is_uri(where);
 }
 
 bool thinbd_has_io_uring(void)

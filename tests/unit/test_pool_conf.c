@@ -288,6 +288,10 @@ static void located(void **state)
 		{"sub/meta", "/pool/sub/meta"},
 		{"/dev/sda", "/dev/sda"},
 		{"nbd+unix:///x?socket=y", "nbd+unix:///x?socket=y"},
+		{"NBD://host", "NBD://host"},
+		/* Paths that look a bit like it. */
+		{"a/b://c", "/pool/a/b://c"},
+		{"http://host/", "/pool/http://host/"},
 	};
 
 	(void)state;
