@@ -15,7 +15,7 @@
 
 #include "registry/files.h"
 
-#define FOLDER_NAME 100
+#define FOLDER_NAME 160
 
 struct folder_file {
 	char name[FOLDER_NAME];

@@ -2,10 +2,13 @@
 #include "fuzz.h"
 
 #include "audit/audit.h"
+#include "flat.h"
 #include "metadata/metadata.h"
+#include "pools.h"
 #include "util/epoch.h"
 #include "util/limits.h"
 
+#include <malloc.h>
 #include <string.h>
 
 /*
@@ -14,6 +17,16 @@
  * It is audited; opened; its devices are listed and looked up; then it is
  * changed, committed, and audited again.  Nothing may crash or take without
  * bound, and what the audit found sound must be sound afterwards as well.
+ *
+ * An input of a block and more is an image.  A shorter one is a recipe:
+ *
+ *   changes   1 byte: how many changes there are; 0 is what images get
+ *   2 bytes each: what to do (enum step), with what
+ *   pool      1 byte: which of pools.c
+ *   8 bytes each: edits of its blocks, whose checksums are then made right
+ *
+ * That is what a fuzzer can say thousands of times a second, and what it can
+ * cut and join.
  */
 
 #define MIN_BLOCKS 64u
@@ -21,20 +34,11 @@
 
 /* Not more than this of what a hostile image says there is. */
 #define MAX_DEVICES 8u
-#define MAX_STEPS   64u
+#define MAX_LOOKS   64u
+#define MAX_STEPS   24u
+#define MAX_EDITS   16u
 
-static struct thin_storage *storage_of(const uint8_t *data, size_t size)
-{
-	size_t blocks = (size + THIN_METADATA_BLOCK - 1) / THIN_METADATA_BLOCK;
-	struct thin_storage *s;
-
-	if (blocks > MAX_BLOCKS)
-		return NULL;
-	blocks = blocks < MIN_BLOCKS ? MIN_BLOCKS : blocks;
-	MUST(!thin_storage_open_memory(blocks * THIN_METADATA_BLOCK, &s));
-	MUST(!thin_storage_write_at(s, 0, data, size));
-	return s;
-}
+#define DATA_BLOCKS_MAX 400u
 
 static bool sound(struct thin_storage *s)
 {
@@ -50,7 +54,7 @@ static void look_at(struct thin_device *d)
 	uint64_t pos = 0, exclusive;
 	struct thin_run runs[4];
 
-	for (unsigned i = 0; i < MAX_STEPS && pos < UINT64_MAX; i++) {
+	for (unsigned i = 0; i < MAX_LOOKS && pos < UINT64_MAX; i++) {
 		size_t nr;
 
 		if (thin_metadata_lookup(d, pos, UINT64_MAX, runs, 4, &nr))
@@ -81,6 +85,8 @@ static void look_around(struct thin_metadata *m)
 	}
 }
 
+/* --- changes ----------------------------------------------------------------- */
+
 static int commit(struct thin_metadata *m)
 {
 	struct thin_freed *freed = NULL;
@@ -91,23 +97,35 @@ static int commit(struct thin_metadata *m)
 	return r;
 }
 
-static int map(struct thin_metadata *m, uint32_t id, uint64_t vblock)
+static int insert(struct thin_metadata *m, uint32_t id, uint64_t vblock, uint64_t want)
 {
-	uint64_t dblock, nr, next;
+	uint64_t dblock, nr;
 	struct thin_device *d;
 	int r = thin_device_open(m, id, &d);
 
 	if (r)
 		return r;
-	r = thin_metadata_reserve(m, 3, &dblock, &nr);
+	r = thin_metadata_reserve(m, want, &dblock, &nr);
 	if (!r) {
 		r = thin_metadata_insert(d, vblock, dblock, nr);
 		if (r)
 			thin_metadata_unreserve(m, dblock, nr);
 	}
-	if (!r)
-		r = thin_metadata_remove_range(d, vblock + 1, vblock + 900, 500, &next,
-					       NULL);
+	thin_device_close(d);
+	return r;
+}
+
+static int remove_range(struct thin_metadata *m, uint32_t id, uint64_t begin,
+			uint64_t end, uint64_t max)
+{
+	struct thin_device *d;
+	uint64_t next;
+	int r = thin_device_open(m, id, &d);
+
+	if (r)
+		return r;
+	r = thin_metadata_remove_range(d, begin, end, max, &next, NULL);
+	MUST(r || (next >= begin && next <= end));
 	thin_device_close(d);
 	return r;
 }
@@ -118,12 +136,15 @@ static void change(struct thin_metadata *m)
 	struct thin_device_info first;
 
 	(void)!thin_metadata_create_thin(m, 4711);
-	(void)!map(m, 4711, 5);
+	(void)!insert(m, 4711, 5, 3);
+	(void)!remove_range(m, 4711, 6, 905, 500);
 	if (!thin_metadata_next_device(m, 0, &first)) {
 		(void)!thin_metadata_create_snap(m, 4712, first.id);
-		(void)!map(m, first.id, 0);
+		(void)!insert(m, first.id, 0, 3);
+		(void)!remove_range(m, first.id, 1, 900, 500);
 		(void)!commit(m);
-		(void)!map(m, 4712, 3);
+		(void)!insert(m, 4712, 3, 3);
+		(void)!remove_range(m, 4712, 4, 903, 500);
 		(void)!thin_metadata_delete(m, first.id);
 	}
 	(void)!thin_metadata_unhold(m);
@@ -132,26 +153,166 @@ static void change(struct thin_metadata *m)
 	(void)!commit(m);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+enum step {
+	STEP_CREATE,
+	STEP_SNAPSHOT,
+	STEP_INSERT,
+	STEP_INSERT_FAR,
+	STEP_REMOVE,
+	STEP_REMOVE_MUCH,
+	STEP_DELETE,
+	STEP_COMMIT,
+	STEP_HOLD,
+	STEP_UNHOLD,
+	STEP_ABORT,
+	STEP_LOOK,
+	STEP_GROW,
+	STEP_TRANSACTION_ID,
+	STEPS,
+};
+
+/* A device that is there, where there is one. */
+static uint32_t some_device(struct thin_metadata *m, unsigned arg)
+{
+	struct thin_device_info info;
+	uint32_t id = arg & 15;
+
+	return thin_metadata_next_device(m, id, &info) ? id : info.id;
+}
+
+static void do_step(struct thin_metadata *m, enum step step, unsigned arg)
+{
+	uint32_t id = some_device(m, arg);
+	struct thin_metadata_info info;
+
+	switch (step) {
+	case STEP_CREATE:
+		(void)!thin_metadata_create_thin(m, arg);
+		break;
+	case STEP_SNAPSHOT:
+		(void)!thin_metadata_create_snap(m, arg >> 4, id);
+		break;
+	case STEP_INSERT:
+		(void)!insert(m, id, arg >> 4, 1 + arg % 5);
+		break;
+	case STEP_INSERT_FAR:
+		(void)!insert(m, id, UINT64_C(1) << (arg >> 2), 1);
+		break;
+	case STEP_REMOVE:
+		(void)!remove_range(m, id, arg >> 4, (arg >> 4) + 1 + arg % 7, 3);
+		break;
+	case STEP_REMOVE_MUCH:
+		(void)!remove_range(m, id, arg >> 4, UINT64_MAX, 1 + 8 * arg);
+		break;
+	case STEP_DELETE:
+		(void)!thin_metadata_delete(m, id);
+		break;
+	case STEP_COMMIT:
+		(void)!commit(m);
+		break;
+	case STEP_HOLD:
+		(void)!thin_metadata_hold(m);
+		break;
+	case STEP_UNHOLD:
+		(void)!thin_metadata_unhold(m);
+		break;
+	case STEP_ABORT:
+		(void)!thin_metadata_abort(m, !arg);
+		break;
+	case STEP_LOOK:
+		look_around(m);
+		break;
+	case STEP_GROW:
+		thin_metadata_info(m, &info);
+		if (info.nr_data_blocks < DATA_BLOCKS_MAX)
+			(void)!thin_metadata_grow_data(m, info.nr_data_blocks + arg);
+		break;
+	case STEP_TRANSACTION_ID:
+		(void)!thin_metadata_set_transaction_id(m, arg & 1, arg >> 1);
+		break;
+	case STEPS:
+		break;
+	}
+}
+
+static void do_steps(struct thin_metadata *m, struct tape *steps)
+{
+	while (steps->at < steps->end) {
+		enum step step = (enum step)(tape_take(steps, 1) % STEPS);
+
+		do_step(m, step, (unsigned)tape_take(steps, 1));
+	}
+	(void)!commit(m);
+}
+
+/* --- a run ----------------------------------------------------------------------- */
+
+static struct flat *flat;
+
+/* @steps: empty for a bit of everything. */
+static void run(struct thin_storage *s, struct tape *steps)
 {
 	struct thin_metadata_params params = {.cache_bytes = THIN_MIN_METADATA_CACHE};
+	struct thin_metadata_info info;
+	bool was_sound = sound(s);
 	struct thin_metadata *m;
-	bool was_sound;
 
-	params.storage = storage_of(data, size);
-	if (!params.storage)
-		return 0;
-	was_sound = sound(params.storage);
-	if (!thin_metadata_open(&params, &m, NULL)) {
-		struct thin_metadata_info info;
-
-		look_around(m);
-		change(m);
-		thin_metadata_info(m, &info);
-		MUST(!was_sound || !info.failed);
-		thin_metadata_close(m);
-		MUST(!was_sound || sound(params.storage));
+	params.storage = s;
+	if (thin_metadata_open(&params, &m, NULL)) {
+		MUST(!was_sound);
+		return;
 	}
-	thin_storage_close(params.storage);
+	look_around(m);
+	if (steps->at < steps->end)
+		do_steps(m, steps);
+	else
+		change(m);
+	thin_metadata_info(m, &info);
+	MUST(!was_sound || !info.failed);
+	thin_metadata_close(m);
+	MUST(!was_sound || sound(s));
+}
+
+static void run_image(const uint8_t *data, size_t size)
+{
+	size_t blocks = (size + THIN_METADATA_BLOCK - 1) / THIN_METADATA_BLOCK;
+	struct tape none = {NULL, NULL};
+
+	if (blocks > MAX_BLOCKS)
+		return;
+	blocks = blocks < MIN_BLOCKS ? MIN_BLOCKS : blocks;
+	run(flat_open(flat, data, size, blocks * THIN_METADATA_BLOCK), &none);
+}
+
+static void run_recipe(const uint8_t *data, size_t size)
+{
+	struct tape tape = {data, data + size}, steps;
+	size_t nr = 2 * (tape_take(&tape, 1) % MAX_STEPS);
+	struct pool_image image;
+
+	nr = nr < (size_t)(tape.end - tape.at) ? nr : (size_t)(tape.end - tape.at);
+	steps = (struct tape){tape.at, tape.at + nr};
+	tape.at += nr;
+	image = pools_edited(&tape, MAX_EDITS);
+	run(flat_open(flat, image.bytes, image.size, MIN_BLOCKS * THIN_METADATA_BLOCK),
+	    &steps);
+}
+
+/* Large pieces of memory are kept: asking for them anew takes longer than a run. */
+static void begin(void)
+{
+	flat = flat_new(MAX_BLOCKS * THIN_METADATA_BLOCK);
+	(void)mallopt(M_MMAP_THRESHOLD, 64 << 20);
+	(void)mallopt(M_TRIM_THRESHOLD, 256 << 20);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	if (!flat)
+		begin();
+	if (size < THIN_METADATA_BLOCK)
+		run_recipe(data, size);
+	else
+		run_image(data, size);
 	return 0;
 }

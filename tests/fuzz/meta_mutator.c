@@ -11,6 +11,8 @@
  * Mutates metadata images so that they get past the checksums: a few fields
  * of a few blocks are changed, or blocks are copied over each other, and nine
  * times in ten what was touched is sealed again as the kind that it was.
+ * Recipes (fuzz_meta.c) have all that in them, and get what is usual, or an
+ * edit more.
  */
 
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
@@ -103,11 +105,27 @@ static void mutate_block(uint64_t *state, uint8_t *data, size_t nr)
 		thin_block_seal(kind, block, i);
 }
 
+/* One more edit at the end of a recipe, mostly where structures begin. */
+static size_t add_edit(uint64_t *state, uint8_t *data, size_t size)
+{
+	uint64_t v = below(state, 3) ? next(state) : below(state, 80);
+	uint16_t offset = (uint16_t)choose_offset(state, 8);
+	uint8_t *e = data + size;
+
+	e[0] = (uint8_t)next(state);
+	e[1] = (uint8_t)(next(state) & ~UINT64_C(8));
+	memcpy(e + 2, &offset, 2);
+	memcpy(e + 4, &v, 4);
+	return size + 8;
+}
+
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed)
 {
 	uint64_t state = seed;
 	size_t nr = size / BLOCK;
 
+	if (!nr && size + 8 <= max_size && below(&state, 4) == 0)
+		return add_edit(&state, data, size);
 	if (!nr || below(&state, 20) == 0)
 		return LLVMFuzzerMutate(data, size, max_size);
 	for (uint64_t n = 1 + below(&state, 4); n; n--)

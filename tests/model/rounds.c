@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+#include "rounds.h"
+
 /*
- * A pool against the model: random operations on a dozen volumes, every
- * answer compared.
+ * A pool against the model: operations on a dozen volumes, every answer
+ * compared.
  *
- *   THINBD_SEED  where the random numbers begin; printed, so that a failure
- *                can be had again
- *   THINBD_OPS   how many operations (default 100000)
+ * Each round has a pool, block size, origins and policy of its own; pools
+ * are small, so many run full.  After every commit the metadata is audited,
+ * and an ordering monitor listens to all I/O (crash/monitor.h).  A round in
+ * which threads run does without crashes, since nobody can say then what the
+ * last commit holds.
  *
- * It goes in rounds, each with a pool, block size, origins and policy of its
- * own; pools are small, so many run full.  After every commit the metadata
- * is audited, and an ordering monitor listens to all I/O (crash/monitor.h).  A round in
- * which threads run does without crashes, since nobody can say then what the last commit
- * holds.
+ * All that is chosen is chosen by below().
  */
 
 #include "../unit/seeded.h"
@@ -27,11 +27,18 @@
 
 #include "../unit/shelf.h"
 
-#define ROUND_OPS	2000
+/* Operations of a round whose blocks are large. */
+#define LARGE_OPS	200
 #define METADATA_BLOCKS 2048
+
+/* Blocks of a volume: in most rounds; where blocks are large; by bytes. */
+#define NR_BLOCKS	20
+#define NR_BLOCKS_LARGE 4
+#define NR_BLOCKS_BYTES 6
 
 struct world {
 	struct seeded rng;
+	const uint8_t *at, *end; /* bytes to choose by, until @end; NULL: by rng */
 	struct model m;
 	struct shelf *metadata, *data, *origin_shelf[MODEL_ORIGINS];
 	struct thin_origin *origin[MODEL_ORIGINS];
@@ -48,24 +55,23 @@ struct world {
 	bool held;
 };
 
-static struct {
-	uint64_t seed, ops, op, round;
-	const char *what, *program;
-} run;
+struct rounds_run rounds_run;
 
 __attribute__((noreturn, format(printf, 2, 3))) static void wrong(int line,
 								  const char *fmt, ...)
 {
 	va_list ap;
 
-	fprintf(stderr,
-		"\nround %" PRIu64 ", operation %" PRIu64 " (%s), line %d: ", run.round,
-		run.op, run.what, line);
+	fprintf(stderr, "\nround %" PRIu64 ", operation %" PRIu64 " (%s), line %d: ",
+		rounds_run.round, rounds_run.op, rounds_run.what, line);
 	va_start(ap, fmt);
 	vfprintf(stderr, fmt, ap);
 	va_end(ap);
-	fprintf(stderr, "\nagain: THINBD_SEED=%" PRIu64 " THINBD_OPS=%" PRIu64 " %s\n",
-		run.seed, run.ops, run.program);
+	fprintf(stderr, "\n");
+	if (rounds_run.program)
+		fprintf(stderr,
+			"again: THINBD_SEED=%" PRIu64 " THINBD_OPS=%" PRIu64 " %s\n",
+			rounds_run.seed, rounds_run.ops, rounds_run.program);
 	abort();
 }
 
@@ -82,9 +88,19 @@ __attribute__((noreturn, format(printf, 2, 3))) static void wrong(int line,
 			wrong(__LINE__, "%s is %lld, not %lld", #value, value_, want_);  \
 	} while (0)
 
+/* As many bytes as @n needs; zeros when they are used up. */
+static uint64_t next_bytes(struct world *w, uint64_t n)
+{
+	uint64_t v = 0;
+
+	for (uint64_t room = 1; room < n && w->at < w->end; room <<= 8)
+		v = v << 8 | *w->at++;
+	return v;
+}
+
 static uint64_t below(struct world *w, uint64_t n)
 {
-	return seeded_below(&w->rng, n);
+	return w->at ? next_bytes(w, n) % n : seeded_below(&w->rng, n);
 }
 
 static bool chance(struct world *w, unsigned percent)
@@ -458,7 +474,8 @@ static void do_write(struct world *w)
 		.end = x.end,
 		.buf = w->payload + below(w, 4096),
 	};
-	memcpy(w->payload + (req.buf - w->payload) % 64, &run.op, sizeof(run.op));
+	memcpy(w->payload + (req.buf - w->payload) % 64, &rounds_run.op,
+	       sizeof(rounds_run.op));
 	request(w, v, &req, chance(w, 10) ? THIN_FUA : 0);
 }
 
@@ -770,20 +787,30 @@ static void choose_policy(struct world *w)
 			    : chance(w, 50) ? THIN_DISCARD_NOPASSDOWN
 					    : THIN_DISCARD_IGNORE;
 	w->m.ignore_discard = w->params.discard == THIN_DISCARD_IGNORE;
-	w->started = chance(w, 12);
+	w->started = !w->at && chance(w, 12);
 }
 
-static void begin_round(struct world *w, uint64_t seed)
+static void choose_blocks(struct world *w, uint64_t *ret_size, uint64_t *ret_nr)
 {
 	static const uint64_t sizes[] = {4096, 4096, 12288, 65536, 65536, 131072};
-	uint64_t bs, nr_blocks = 20, nr_data_blocks;
 
-	*w = (struct world){.rng = {seed}};
-	bs = sizes[below(w, sizeof(sizes) / sizeof(sizes[0]))];
+	*ret_size = 4096;
+	*ret_nr = NR_BLOCKS_BYTES;
+	if (w->at)
+		return;
+	*ret_size = sizes[below(w, sizeof(sizes) / sizeof(sizes[0]))];
+	*ret_nr = NR_BLOCKS;
 	if (chance(w, 4)) { /* larger than a buffer */
-		bs = UINT64_C(2) << 20;
-		nr_blocks = 4;
+		*ret_size = UINT64_C(2) << 20;
+		*ret_nr = NR_BLOCKS_LARGE;
 	}
+}
+
+static void begin_round(struct world *w)
+{
+	uint64_t bs, nr_blocks, nr_data_blocks;
+
+	choose_blocks(w, &bs, &nr_blocks);
 	nr_data_blocks = nr_blocks * (1 + below(w, 6));
 	model_init(&w->m, bs, nr_blocks, nr_data_blocks);
 	w->max_bytes = bs * nr_blocks;
@@ -800,7 +827,7 @@ static void begin_round(struct world *w, uint64_t seed)
 /* In the end everything goes, and nothing is left. */
 static void end_round(struct world *w)
 {
-	run.what = "the end of a round";
+	rounds_run.what = "the end of a round";
 	check_content(w);
 	if (w->held)
 		do_hold(w);
@@ -865,35 +892,33 @@ static void do_any(struct world *w)
 	pick = (unsigned)below(w, total);
 	while (pick >= operations[i].weight)
 		pick -= operations[i++].weight;
-	run.what = operations[i].name;
+	rounds_run.what = operations[i].name;
 	operations[i].fn(w);
 	check_used(w);
 }
 
-static void do_round(uint64_t seed, uint64_t ops)
+void round_by_seed(uint64_t seed, uint64_t ops)
 {
-	struct world w;
+	struct world w = {.rng = {seed}};
 
-	run.what = "the beginning of a round";
-	begin_round(&w, seed);
+	rounds_run.what = "the beginning of a round";
+	begin_round(&w);
 	if (w.m.block_size > THIN_METADATA_BLOCK * 64)
-		ops = lesser(ops, ROUND_OPS / 10);
-	for (uint64_t i = 0; i < ops; i++, run.op++)
+		ops = lesser(ops, LARGE_OPS);
+	for (uint64_t i = 0; i < ops; i++, rounds_run.op++)
 		do_any(&w);
 	end_round(&w);
+	rounds_run.round++;
 }
 
-int main(int argc, char **argv)
+void round_by_bytes(const uint8_t *bytes, size_t size)
 {
-	const char *ops = getenv("THINBD_OPS");
-	struct seeded s = seeded_start("model/pool");
+	struct world w = {.at = bytes, .end = bytes + size};
 
-	(void)argc;
-	run.program = argv[0];
-	run.seed = s.state;
-	run.ops = ops ? strtoull(ops, NULL, 0) : 100000;
-	for (; run.op < run.ops; run.round++)
-		do_round(seeded_next(&s), lesser(ROUND_OPS, run.ops - run.op));
-	printf("%" PRIu64 " operations in %" PRIu64 " rounds\n", run.op, run.round);
-	return 0;
+	rounds_run.what = "the beginning of a round";
+	begin_round(&w);
+	for (; w.at < w.end; rounds_run.op++)
+		do_any(&w);
+	end_round(&w);
+	rounds_run.round++;
 }
