@@ -22,13 +22,21 @@
  * after each step gives back what the step freed.
  */
 
+static int unmap_some(struct thin_core *core, uint64_t begin, uint64_t end,
+		      uint64_t *ret_next)
+{
+	if (core->guarantee)
+		return thin_guarantee_unmap(core, begin, end, THIN_UNMAP_STEP, ret_next);
+	return thin_metadata_remove_range(core->d, begin, end, THIN_UNMAP_STEP, ret_next,
+					  NULL);
+}
+
 int thin_unmap(struct thin_core *core, uint64_t begin, uint64_t end)
 {
 	int r = 0;
 
 	while (begin < end && !r) {
-		r = thin_metadata_remove_range(core->d, begin, end, THIN_UNMAP_STEP,
-					       &begin, NULL);
+		r = unmap_some(core, begin, end, &begin);
 		if (!r && begin < end && thin_space_scarce(core->pool))
 			r = thin_space_settle(core->pool);
 	}

@@ -81,7 +81,7 @@ static void describe(struct thin_pool *pool, enum thin_pool_event event, char *t
 	thin_metadata_info(pool->m, &info);
 	if (event == THIN_EVENT_LOW_DATA)
 		snprintf(text, len, "%" PRIu64 " of %" PRIu64 " data blocks are free",
-			 info.data_free, info.nr_data_blocks);
+			 thin_guarantees_spare(pool, &info), info.nr_data_blocks);
 	else if (event == THIN_EVENT_LOW_METADATA)
 		snprintf(text, len, "%" PRIu64 " of %" PRIu64 " metadata blocks are free",
 			 info.metadata_free, info.nr_metadata_blocks);
@@ -130,8 +130,8 @@ void thin_pool_watch(struct thin_pool *pool)
 	struct thin_metadata_info info;
 
 	thin_metadata_info(pool->m, &info);
-	check_low_water(pool, info.data_free, p->low_water_data, &pool->low_data,
-			THIN_EVENT_LOW_DATA);
+	check_low_water(pool, thin_guarantees_spare(pool, &info), p->low_water_data,
+			&pool->low_data, THIN_EVENT_LOW_DATA);
 	check_low_water(pool, info.metadata_free, p->low_water_metadata,
 			&pool->low_metadata, THIN_EVENT_LOW_METADATA);
 	thin_pool_tell(pool);

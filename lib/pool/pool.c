@@ -39,6 +39,7 @@ static void init(struct thin_pool *pool, const struct thin_pool_params *params)
 	thin_mutex_init(&pool->flush_data);
 	thin_mutex_init(&pool->grow);
 	thin_reaper_init(&pool->reaper);
+	thin_guarantees_init(&pool->guarantees);
 	thin_space_init(&pool->space, params->no_space_timeout_s * NS_PER_S);
 	thin_worker_init(&pool->committer, "thin-commit", pool, thin_commit_if_dirty,
 			 interval_ns);
@@ -57,6 +58,7 @@ static void fini(struct thin_pool *pool)
 	thin_reaper_fini(&pool->reaper);
 	thin_mutex_fini(&pool->grow);
 	thin_mutex_fini(&pool->flush_data);
+	thin_guarantees_fini(&pool->guarantees);
 	thin_mutex_fini(&pool->closing);
 	thin_batcher_fini(&pool->flush);
 	thin_batcher_fini(&pool->commit);
@@ -246,6 +248,8 @@ void thin_pool_status(struct thin_pool *pool, struct thin_pool_status *ret)
 		.discard = pool->params.discard,
 	};
 	thin_metadata_info(pool->m, &ret->metadata);
+	ret->data_kept = atomic_load(&pool->guarantees.kept);
+	ret->data_spare = thin_guarantees_spare(pool, &ret->metadata);
 	thin_mutex_lock(&pool->volumes_lock);
 	ret->clients = pool->clients;
 	thin_mutex_unlock(&pool->volumes_lock);

@@ -108,7 +108,9 @@ struct thin_pool_status {
 	uint64_t block_size; /* bytes */
 	struct thin_metadata_info metadata;
 	uint64_t low_water_data, low_water_metadata;
-	uint64_t clients; /* open volumes, counted per open */
+	uint64_t data_kept;  /* blocks; what thin_pool_set_reserve() keeps free */
+	uint64_t data_spare; /* free blocks that are kept for nobody */
+	uint64_t clients;    /* open volumes, counted per open */
 	bool queue_if_full;
 	enum thin_discard discard;
 };
@@ -139,7 +141,8 @@ struct thin_snap_pair {
  * flight drained, all snapshots made in one transaction, all or none (I8).
  * Writes go on before the commit, which makes them durable, has ended.
  * Returns 0; -EEXIST, -ENOENT, -EINVAL, -EDQUOT, -EROFS, -ENOBUFS, -EBUSY
- * (one is being deleted), with nothing made.
+ * (one is being deleted), -ENOSPC (what was guaranteed to one of the origins
+ * could not be kept), with nothing made.
  * Cost: the slowest request in flight, and a commit.
  */
 THIN_MUST_CHECK int thin_pool_snapshot(struct thin_pool *pool,
@@ -186,6 +189,25 @@ THIN_MUST_CHECK int thin_pool_unhold(struct thin_pool *pool);
  */
 THIN_MUST_CHECK int thin_pool_grow(struct thin_pool *pool, uint64_t data_bytes,
 				   uint64_t metadata_bytes);
+
+/*
+ * Guarantee @device room for @bytes of its own (0: none any more): other
+ * volumes find the pool full when only that is left.  A block that a snapshot
+ * shares is not the volume's own, since it is copied when it is written: from a
+ * snapshot on the whole guarantee is kept free again, and one for which
+ * there is no room is refused (-ENOSPC).  A device that is not there yet may
+ * have one.  Not stored: whoever opens the pool says it again.  Before a device
+ * is deleted it must be 0.
+ * @check: refuse what the pool can not give; else others find it full until it
+ * can.
+ * Returns 0; -ENOSPC; -EBUSY (being deleted); -ENOMEM; what looking up says.
+ * Locking: waits for the volume's requests in flight.
+ * Cost: a device that was not guaranteed anything yet: O(mapped blocks).
+ */
+THIN_MUST_CHECK int thin_pool_set_reserve(struct thin_pool *pool, uint32_t device,
+					  uint64_t bytes, bool check);
+/* How many blocks are kept free for @device. */
+uint64_t thin_pool_reserve_left(struct thin_pool *pool, uint32_t device);
 
 /* The first device with an id of at least @from; -ENOENT where there is none. */
 THIN_MUST_CHECK int thin_pool_next_device(struct thin_pool *pool, uint32_t from,

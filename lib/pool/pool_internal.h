@@ -17,6 +17,7 @@
  *   (epoch)              entered with a range held, never the other way
  *   commit's closing     while a transaction is closed, or a group of
  *                        snapshots made
+ *   guarantees           while blocks are taken, or unmapped
  *   the metadata's own
  *   leaves               volumes, batchers, reaper, space, mode, buffers, workers
  */
@@ -111,6 +112,13 @@ struct thin_buffers {
 	size_t len;
 };
 
+/* Room that is kept for volumes (guarantee.c). */
+struct thin_guarantees {
+	struct thin_mutex lock;
+	struct thin_guarantee *list; /* volumes_lock */
+	_Atomic uint64_t kept;	     /* blocks; changes under lock */
+};
+
 struct thin_core;
 
 struct thin_pool {
@@ -142,6 +150,7 @@ struct thin_pool {
 	struct thin_mutex grow; /* one at a time */
 	struct thin_reaper reaper;
 	struct thin_space space;
+	struct thin_guarantees guarantees;
 	struct thin_buffers buffers;
 	struct thin_worker committer, reaping, watcher;
 };
@@ -213,6 +222,7 @@ struct thin_patience {
 	uint64_t room;	      /* what appeared before it looked */
 	uint64_t deadline_ns; /* 0: has not waited yet */
 	bool settled;	      /* a commit did not help */
+	bool promised;	      /* the room is kept for this very volume */
 };
 
 void thin_space_init(struct thin_space *s, uint64_t timeout_ns);
@@ -242,6 +252,32 @@ void thin_space_returned(struct thin_pool *pool);
 void thin_space_give_up(struct thin_pool *pool);
 /* Something was unmapped: commit soon, where somebody waits for it. */
 void thin_space_unmapped(struct thin_pool *pool);
+
+/* --- guarantee.c: room that is kept for volumes ------------------------------ */
+
+struct thin_guarantee;
+
+void thin_guarantees_init(struct thin_guarantees *gs);
+void thin_guarantees_fini(struct thin_guarantees *gs);
+/* Of @info's free data blocks those that are kept for nobody. */
+uint64_t thin_guarantees_spare(struct thin_pool *pool,
+			       const struct thin_metadata_info *info);
+/* What there is for @device, or NULL.  Under volumes_lock. */
+struct thin_guarantee *thin_guarantee_find(struct thin_pool *pool, uint32_t device);
+/*
+ * All of @cores, whose gates are shut, are going to share their blocks with
+ * snapshots: have room kept for copies.  Returns 0; -ENOSPC, with nothing done.
+ */
+THIN_MUST_CHECK int thin_guarantees_share(struct thin_pool *pool,
+					  struct thin_core **cores, size_t nr);
+/* They are not, after all. */
+void thin_guarantees_unshare(struct thin_pool *pool, struct thin_core **cores, size_t nr);
+/*
+ * As thin_metadata_remove_range(), of a volume with a guarantee; the range is
+ * held.
+ */
+THIN_MUST_CHECK int thin_guarantee_unmap(struct thin_core *core, uint64_t begin,
+					 uint64_t end, uint64_t max, uint64_t *ret_next);
 
 /* --- buffer.c --------------------------------------------------------------- */
 
@@ -317,6 +353,7 @@ struct thin_core {
 	_Atomic uint64_t size; /* bytes: the largest of the opens'; changes with
 				  the gate shut */
 	struct thin_range_lock ranges;
+	struct thin_guarantee *guarantee; /* or NULL; changes with the gate shut */
 };
 
 struct thin_volume {

@@ -195,6 +195,7 @@ static int reserve(struct thin_work *w, uint64_t want)
 	if (r == -ENOSPC || r == -ENOBUFS) {
 		w->req->short_of = r;
 		w->req->need = want;
+		w->req->promised = w->res.promised;
 	}
 	return r;
 }

@@ -87,6 +87,7 @@ struct thin_request {
 	/* what could not be reserved, -ENOSPC or -ENOBUFS: nothing was done then */
 	int short_of;
 	uint64_t need; /* blocks, then */
+	bool promised; /* though they are kept for this volume */
 };
 
 struct thin_piece {
@@ -136,6 +137,9 @@ struct thin_reserved {
 /* Extents are taken and used up in one order: the first taken is used first. */
 struct thin_reservation {
 	struct thin_pool *pool;
+	struct thin_guarantee *guarantee; /* the volume's, or NULL */
+	uint64_t pending; /* of the guarantee: reserved, and not inserted yet */
+	bool promised;	  /* there was too little of what is kept for the volume */
 	struct thin_reserved *extent;
 	size_t nr, max;
 	size_t at;	/* extent that is taken from */
@@ -144,7 +148,8 @@ struct thin_reservation {
 	struct thin_reserved few[8];
 };
 
-void thin_reservation_init(struct thin_reservation *res, struct thin_pool *pool);
+void thin_reservation_init(struct thin_reservation *res, struct thin_pool *pool,
+			   struct thin_guarantee *guarantee);
 /* All of @want blocks, or an error and none. */
 THIN_MUST_CHECK int thin_reservation_make(struct thin_reservation *res, uint64_t want);
 /* Consecutive ones of them, at most @want; returns how many. */
@@ -152,6 +157,20 @@ uint64_t thin_reservation_take(struct thin_reservation *res, uint64_t want,
 			       uint64_t *ret_dblock);
 /* Gives back what was not used. */
 void thin_reservation_fini(struct thin_reservation *res);
+
+/* --- guarantee.c ------------------------------------------------------------- */
+
+/*
+ * @take(@res, @want), where there are so many blocks that are not kept for
+ * others; else -ENOSPC.
+ */
+THIN_MUST_CHECK int thin_guarantee_take(struct thin_reservation *res, uint64_t want,
+					int (*take)(struct thin_reservation *res,
+						    uint64_t want));
+/* @nr of its blocks are the volume's own now. */
+void thin_guarantee_inserted(struct thin_reservation *res, uint64_t nr);
+/* Those that are still pending will not be. */
+void thin_guarantee_returned(struct thin_reservation *res);
 
 /* --- work.c: a request under way -------------------------------------------- */
 

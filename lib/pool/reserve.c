@@ -12,9 +12,13 @@
  * not inserted in the end goes back; nothing leaks (dm-thin's 6.9).
  */
 
-void thin_reservation_init(struct thin_reservation *res, struct thin_pool *pool)
+void thin_reservation_init(struct thin_reservation *res, struct thin_pool *pool,
+			   struct thin_guarantee *guarantee)
 {
 	res->pool = pool;
+	res->guarantee = guarantee;
+	res->pending = 0;
+	res->promised = false;
 	res->extent = res->few;
 	res->nr = 0;
 	res->max = sizeof(res->few) / sizeof(res->few[0]);
@@ -59,32 +63,25 @@ static int reserve_extent(struct thin_reservation *res, uint64_t want, uint64_t 
 	return 0;
 }
 
-/*
- * Taking what there is and giving it back would make it look full to those
- * who need less: so not even that where it can't suffice.
- */
-static bool too_much(struct thin_reservation *res, uint64_t want)
-{
-	struct thin_metadata_info info;
-
-	if (want == 1)
-		return false;
-	thin_metadata_info(res->pool->m, &info);
-	return want > info.data_free;
-}
-
-int thin_reservation_make(struct thin_reservation *res, uint64_t want)
+static int reserve_all(struct thin_reservation *res, uint64_t want)
 {
 	uint64_t nr;
 
-	if (too_much(res, want))
-		return -ENOSPC;
 	for (; want; want -= nr) {
 		int r = reserve_extent(res, want, &nr);
 		if (r)
 			return r;
 	}
 	return 0;
+}
+
+/*
+ * Taking what there is and giving it back would make it look full to those
+ * who need less: so not even that where it can't suffice.
+ */
+int thin_reservation_make(struct thin_reservation *res, uint64_t want)
+{
+	return thin_guarantee_take(res, want, reserve_all);
 }
 
 uint64_t thin_reservation_take(struct thin_reservation *res, uint64_t want,
@@ -118,6 +115,7 @@ void thin_reservation_fini(struct thin_reservation *res)
 		thin_metadata_unreserve(res->pool->m, x->dblock + used, x->nr - used);
 		returned = true;
 	}
+	thin_guarantee_returned(res);
 	if (returned)
 		thin_space_returned(res->pool);
 	if (res->extent != res->few)

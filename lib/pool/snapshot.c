@@ -10,6 +10,7 @@
  *     anew past us, and all that can be checked is.
  *  2. Their gates are shut: new writes are held, those in flight
  *     complete.  Nobody holds a mapping of theirs then.
+ *     Those to whom room is guaranteed get it for the copies they will make.
  *  3. All snapshots are made, in one transaction: `closing` keeps the commit
  *     of another thread from ending it half-way.  Where a later one fails
  *     the earlier ones are deleted again, in the same transaction.
@@ -123,6 +124,16 @@ static int make_all_locked(struct group *g) THIN_REQUIRES(g->pool->closing)
 	return 0;
 }
 
+static int make_shared(struct group *g)
+{
+	int r;
+
+	thin_mutex_lock(&g->pool->closing);
+	r = make_all_locked(g);
+	thin_mutex_unlock(&g->pool->closing);
+	return r;
+}
+
 /* A loop over locks is more than clang's analysis can follow. */
 static int make_all(struct group *g) THIN_NO_THREAD_SAFETY
 {
@@ -130,22 +141,25 @@ static int make_all(struct group *g) THIN_NO_THREAD_SAFETY
 
 	for (size_t i = 0; i < g->nr_origins; i++)
 		thin_gate_shut(&g->origins[i]->gate);
-	thin_mutex_lock(&g->pool->closing);
-	r = make_all_locked(g);
-	thin_mutex_unlock(&g->pool->closing);
+	r = thin_guarantees_share(g->pool, g->origins, g->nr_origins);
+	if (!r) {
+		r = make_shared(g);
+		if (r)
+			thin_guarantees_unshare(g->pool, g->origins, g->nr_origins);
+	}
 	for (size_t i = g->nr_origins; i-- > 0;)
 		thin_gate_open(&g->origins[i]->gate);
 	return r;
 }
 
-/* A commit gives back metadata blocks: try once more after it. */
+/* A commit gives back metadata blocks, and data blocks: try once more after it. */
 static int make_all_patiently(struct group *g)
 {
 	int r = make_all(g);
 
-	if (r != -ENOBUFS)
+	if (r != -ENOBUFS && r != -ENOSPC)
 		return r;
-	r = thin_commit_now(g->pool);
+	r = thin_space_settle(g->pool);
 	return r ? r : make_all(g);
 }
 

@@ -23,11 +23,17 @@
  * looks for blocks; so no wake-up is lost, and the mode is not changed on
  * account of a shortage that is over already.
  *
+ * Who is promised the blocks (guarantee.c) does not count as one who is short
+ * of room: what he lacks is on its way, and he waits for it, be it with
+ * when_full = error.
+ *
  * Metadata at the reserve is not waited for: a commit may help, and if it
  * does not, only growing does.  Who finds that out half-way (unmapping takes
  * metadata too) commits where he is, inside his gate: a snapshot then waits
  * for that commit as well, but does not see half of a request (I8).
  */
+
+#define A_MOMENT_NS UINT64_C(5000000)
 
 void thin_space_init(struct thin_space *s, uint64_t timeout_ns)
 {
@@ -119,10 +125,35 @@ static int wait_for_room(struct thin_pool *pool, struct thin_patience *p)
 	return r;
 }
 
+/* Free blocks that nobody can have: freed, or reserved by somebody. */
+static bool some_are_on_the_way(struct thin_pool *pool)
+{
+	struct thin_metadata_info info;
+
+	thin_metadata_info(pool->m, &info);
+	return info.nr_data_blocks - info.data_allocated > info.data_free;
+}
+
+/* Let them come: by a commit, or by those who reserved more than they need. */
+static int wait_for_those(struct thin_pool *pool, const struct thin_patience *p)
+{
+	struct thin_space *s = &pool->space;
+	int r = thin_space_settle(pool);
+
+	thin_mutex_lock(&s->lock);
+	if (!r && s->room == p->room)
+		(void)thin_cond_wait_until(&s->changed, &s->lock,
+					   thin_now_ns() + A_MOMENT_NS);
+	thin_mutex_unlock(&s->lock);
+	return r;
+}
+
 int thin_space_wait(struct thin_pool *pool, struct thin_patience *p, int what)
 {
 	int r;
 
+	if (p->promised && what == -ENOSPC && some_are_on_the_way(pool))
+		return wait_for_those(pool, p);
 	if (!p->settled) {
 		p->settled = true;
 		return thin_space_settle(pool);
@@ -155,11 +186,13 @@ void thin_space_appeared(struct thin_pool *pool)
 	enum thin_pool_mode mode = thin_pool_mode(pool);
 	struct thin_space *s = &pool->space;
 	struct thin_metadata_info info;
+	uint64_t spare;
 	bool enough;
 
 	thin_metadata_info(pool->m, &info);
 	thin_mutex_lock(&s->lock);
-	enough = info.data_free >= s->wanted;
+	spare = thin_guarantees_spare(pool, &info);
+	enough = spare >= s->wanted;
 	if (mode == THIN_MODE_OUT_OF_METADATA ? metadata_eased(&info) : enough)
 		thin_pool_set_mode(pool, THIN_MODE_WRITE);
 	if (enough)

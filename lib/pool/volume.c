@@ -47,6 +47,7 @@ static int create(struct thin_pool *pool, uint32_t device, struct thin_core **re
 	thin_gate_init(&core->gate);
 	thin_gate_init(&core->below);
 	thin_range_lock_init(&core->ranges);
+	core->guarantee = thin_guarantee_find(pool, device);
 	core->next = pool->volumes;
 	pool->volumes = core;
 	*ret = core;

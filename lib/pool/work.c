@@ -31,7 +31,7 @@ void thin_work_init(struct thin_work *w, struct thin_request *req)
 	w->nr_buffers = 0;
 	w->unmap_begin = w->unmap_end = 0;
 	thin_gather_writes(&w->out, w->pool->params.data);
-	thin_reservation_init(&w->res, w->pool);
+	thin_reservation_init(&w->res, w->pool, req->core->guarantee);
 }
 
 void thin_work_fini(struct thin_work *w)
@@ -62,8 +62,10 @@ static int insert_one(struct thin_work *w, const struct thin_insertion *i)
 		if (!r)
 			r = thin_metadata_insert(d, i->vblock, i->dblock, i->nr);
 	}
-	if (!r)
+	if (!r) {
 		w->res.used += i->nr;
+		thin_guarantee_inserted(&w->res, i->nr);
+	}
 	if (r != -ENOBUFS)
 		return r;
 	thin_pool_set_mode(w->pool, THIN_MODE_OUT_OF_METADATA);

@@ -76,6 +76,7 @@ int thin_request_do(struct thin_request *req)
 		r = attempt(req);
 		thin_gate_leave(&core->gate);
 		patience.need = req->need;
+		patience.promised = req->promised;
 		again = r && req->short_of;
 		if (again)
 			r = thin_space_wait(pool, &patience, req->short_of);

@@ -33,7 +33,7 @@ static void test_many_extents(void **state)
 	uint64_t dblock;
 
 	(void)state;
-	thin_reservation_init(&res, g->pool);
+	thin_reservation_init(&res, g->pool, NULL);
 	assert_int_equal(thin_reservation_make(&res, BLOCKS / 2), 0);
 	assert_int_equal(free_blocks(g), 0);
 	assert_true(res.nr > ARRAY_LEN(res.few));
@@ -59,7 +59,7 @@ static void test_too_many(void **state)
 	struct thin_reservation res;
 
 	(void)state;
-	thin_reservation_init(&res, g->pool);
+	thin_reservation_init(&res, g->pool, NULL);
 	assert_int_equal(thin_reservation_make(&res, BLOCKS / 2 + 1), -ENOSPC);
 	assert_int_equal(free_blocks(g), BLOCKS / 2);
 	assert_int_equal(res.nr, 0);
@@ -76,7 +76,7 @@ static void test_used(void **state)
 	uint64_t dblock;
 
 	(void)state;
-	thin_reservation_init(&res, g->pool);
+	thin_reservation_init(&res, g->pool, NULL);
 	assert_int_equal(thin_reservation_make(&res, 6), 0);
 	assert_int_equal(thin_reservation_take(&res, 4, &dblock), 4);
 	assert_int_equal(thin_metadata_insert(v->core->d, 0, dblock, 3), 0);
@@ -94,7 +94,7 @@ static void test_nothing(void **state)
 	struct thin_reservation res;
 
 	(void)state;
-	thin_reservation_init(&res, g->pool);
+	thin_reservation_init(&res, g->pool, NULL);
 	thin_reservation_fini(&res);
 	ground_free(g);
 }
