@@ -97,7 +97,7 @@ int thin_error_default(struct thin_error *e, int err, const char *fmt, ...)
 {
 	va_list ap;
 
-	if (!e || e->text[0])
+	if (!e || !err || e->text[0])
 		return err;
 	va_start(ap, fmt);
 	format_line(e, fmt, ap);

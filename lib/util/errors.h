@@ -67,7 +67,7 @@ int thin_error_set(struct thin_error *e, int err, const char *fmt, ...)
 
 /*
  * Like thin_error_set(), but a text that is there already (from deeper
- * down, where more was known) is kept.
+ * down, where more was known) is kept.  Nothing where @err is 0.
  */
 int thin_error_default(struct thin_error *e, int err, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -95,6 +95,9 @@ static void default_keeps_what_is_there(void **state)
 	assert_int_equal(thin_error_default(&e, -EIO, "second"), -EIO);
 	assert_string_equal(e.text, "first 1");
 	assert_int_equal(thin_error_default(NULL, -EIO, "x"), -EIO);
+	e.text[0] = '\0';
+	assert_int_equal(thin_error_default(&e, 0, "all is well"), 0);
+	assert_string_equal(e.text, "");
 }
 
 int main(void)
