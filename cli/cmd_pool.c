@@ -73,6 +73,9 @@ static void print_usage(struct json_object *status, const char *key)
 			 whole ? 100.0 * (double)part / (double)whole : 0.0,
 			 size_of(low, usage, "low_water_bytes"));
 	print_fact(KEY_WIDTH, key, text);
+	if (number_of(usage, "reserved_bytes"))
+		print_fact(KEY_WIDTH, "  reserved",
+			   size_of(used, usage, "reserved_bytes"));
 	free(bar);
 	free(text);
 }

@@ -132,6 +132,10 @@ static void print_show(const struct cli *c, struct json_object *volume)
 	print_size_fact(volume, "size", "size");
 	print_size_fact(volume, "mapped", "mapped_bytes");
 	print_size_fact(volume, "exclusive", "exclusive_bytes");
+	if (number_of(volume, "reserve_bytes")) {
+		print_size_fact(volume, "reserve", "reserve_bytes");
+		print_size_fact(volume, "  of it kept free", "reserve_left_bytes");
+	}
 	print_fact(KEY_WIDTH, "read-only", flag_of(volume, "readonly") ? "yes" : "no");
 	print_fact(KEY_WIDTH, "clients", text_of(volume, "clients"));
 	print_fact(KEY_WIDTH, "created", text_of(volume, "created"));

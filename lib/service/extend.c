@@ -41,7 +41,7 @@ static uint64_t data_target(const struct thinbd *t, const struct thin_pool_statu
 {
 	uint64_t total = s->metadata.nr_data_blocks * s->block_size;
 
-	if (s->metadata.data_free > s->low_water_data)
+	if (s->data_spare > s->low_water_data)
 		return 0;
 	uint64_t target =
 		grown(&t->conf, total, s->block_size, t->conf.auto_extend_limit);

@@ -10,6 +10,7 @@
  */
 #include "service/extend.h"
 #include "service/io_counters.h"
+#include "service/reserves.h"
 #include "service/flatten.h"
 #include "service/service.h"
 
@@ -187,6 +188,8 @@ static int open_folder(struct thinbd *t, const struct thinbd_params *p, bool *re
 	r = open_pool(t, t->dir, &params, e);
 	if (!r)
 		r = open_registry(t, e);
+	if (!r)
+		r = thin_reserves_tell(t, e);
 	if (!r && !t->read_only)
 		r = thin_recover(t, e);
 	if (!r && !t->read_only)

@@ -84,7 +84,7 @@ static const struct thinbd_param rename_params[] = {
 static const struct thinbd_param set_params[] = {
 	VOLUME("name", "NAME"),
 	{"settings", THINBD_KIND_SETTING, POSITIONAL, 1, "KEY=VALUE", NULL,
-	 "readonly, description or origin"},
+	 "readonly, description, origin or reserve"},
 	FLAG("force", "take another origin, or one that has changed"),
 };
 

@@ -6,6 +6,7 @@
 #include "registry/name.h"
 #include "service/io_counters.h"
 #include "service/requests.h"
+#include "service/reserves.h"
 
 #include <errno.h>
 #include <string.h>
@@ -283,6 +284,7 @@ static int make_conf(struct thin_call *c, const struct thin_volume_conf *source,
 	v->readonly = readonly;
 	v->created = time(NULL);
 	v->flattening = false;
+	v->reserve = 0;
 	*ret = thin_steal(v);
 	return 0;
 }
@@ -326,8 +328,9 @@ static int make_snapshots(struct thin_call *c, struct snapshots *s, struct thin_
 	int r = thin_registry_begin(t->registry, s->changes, s->nr, e);
 	if (r)
 		return r;
-	return thin_settle(t, thin_pool_snapshot(t->pool, s->pairs, s->nr),
-			   s->at[0]->name, e);
+	r = thin_pool_snapshot(t->pool, s->pairs, s->nr);
+	return thin_settle(t, thin_reserve_refused(r, s->at[0]->name, e), s->at[0]->name,
+			   e);
 }
 
 static struct json_object *snapshots_json(struct thin_call *c)

@@ -2,6 +2,7 @@
 /* list and show. */
 #include "service/io_counters.h"
 #include "service/requests.h"
+#include "service/reserves.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -151,6 +152,7 @@ int thin_do_show(struct thin_call *c, struct json_object **ret, struct thin_erro
 	thin_json_add(o, "snapshots", children_json(c->t, v->name));
 	thin_json_add(o, "flattening", json_object_new_boolean(v->flattening));
 	add_device(c->t, v, o);
+	thin_reserve_json(c->t, v, o);
 	thin_json_add(o, "io",
 		      atomic_load(&c->t->served) ? thin_counters_json(c->t, v->device)
 						 : NULL);

@@ -21,6 +21,18 @@ static struct json_object *space_json(uint64_t used, uint64_t total, uint64_t lo
 	return o;
 }
 
+/* The data may be free, and yet kept for some volume. */
+static struct json_object *data_json(const struct thin_pool_status *s)
+{
+	struct json_object *o =
+		space_json(s->metadata.data_allocated, s->metadata.nr_data_blocks,
+			   s->low_water_data, s->block_size);
+
+	thin_json_add(o, "reserved_bytes",
+		      thin_json_number(s->data_kept * s->block_size));
+	return o;
+}
+
 static size_t nr_volumes(struct thinbd *t)
 {
 	_cleanup_volume_list struct thin_volume_list list = {0};
@@ -50,9 +62,7 @@ static struct json_object *status_json(struct thinbd *t)
 	thin_json_add(o, "block_size", thin_json_number(s.block_size));
 	thin_json_add(o, "transaction_id", thin_json_number(s.metadata.transaction_id));
 	thin_json_add(o, "needs_check", json_object_new_boolean(s.metadata.needs_check));
-	thin_json_add(o, "data",
-		      space_json(s.metadata.data_allocated, s.metadata.nr_data_blocks,
-				 s.low_water_data, s.block_size));
+	thin_json_add(o, "data", data_json(&s));
 	thin_json_add(o, "metadata",
 		      space_json(s.metadata.metadata_allocated,
 				 s.metadata.nr_metadata_blocks, s.low_water_metadata,

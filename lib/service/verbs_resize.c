@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What changes a volume as a whole: resize, rollback. */
 #include "service/requests.h"
+#include "service/reserves.h"
 
 #include "util/checked.h"
 
@@ -86,8 +87,11 @@ static int resize(struct thin_call *c, const struct thin_volume_conf *v, uint64_
 		return r;
 	changed->size = size;
 	changed->shrinking |= shrink;
+	changed->reserve = thin_min(changed->reserve, size);
 	struct thin_change change = {.kind = THIN_CHANGE_UPDATE, .volume = changed};
 	r = thin_registry_change(c->t->registry, &change, 1, e);
+	if (!r && changed->reserve != v->reserve)
+		thin_reserve_restore(c->t, changed);
 	if (!r && changed->shrinking)
 		r = thin_finish_shrink(c->t, v->name, e);
 	return r;
@@ -171,6 +175,7 @@ static int rolled_back(const struct thin_volume_conf *v,
 	n->size = snapshot->size;
 	n->device = device;
 	n->shrinking = false;
+	n->reserve = thin_min(n->reserve, n->size);
 	*ret = thin_steal(n);
 	return 0;
 }
@@ -194,11 +199,20 @@ static int exchange(struct thinbd *t, const struct thin_volume_conf *v,
 		.bury = true,
 		.born = thin_device_born(t, v->device, born),
 	};
-	r = thin_registry_begin(t->registry, &change, 1, e);
+	r = thin_reserve_move(t, v, changed, e);
 	if (r)
 		return r;
-	struct thin_snap_pair pair = {.origin = snapshot->device, .snap = device};
-	return thin_settle(t, thin_pool_snapshot(t->pool, &pair, 1), v->name, e);
+	r = thin_registry_begin(t->registry, &change, 1, e);
+	if (!r) {
+		struct thin_snap_pair pair = {.origin = snapshot->device, .snap = device};
+
+		r = thin_settle(t, thin_pool_snapshot(t->pool, &pair, 1), v->name, e);
+	}
+	if (r && v->reserve) {
+		thin_reserve_drop(t, changed);
+		thin_reserve_restore(t, v);
+	}
+	return r;
 }
 
 static int rollback_locked(struct thin_call *c, uint32_t *ret_device,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Volumes that are there: delete, rename, set. */
 #include "service/requests.h"
+#include "service/reserves.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -139,6 +140,8 @@ static int delete_names(struct thinbd *t, const struct thin_volume_list *list, b
 	int r = check_all(t, list, force, e);
 	if (!r && list->nr)
 		r = bury_records(t, list, e);
+	for (size_t i = 0; i < list->nr && !r; i++)
+		thin_reserve_drop(t, list->at[i]);
 	thin_mutex_unlock(&t->lock);
 	return r;
 }
@@ -329,10 +332,12 @@ static int set_one(struct thin_call *c, const char *setting, struct thin_volume_
 		return set_origin(c, value, v, e);
 	if (len == 11 && !strncmp(setting, "description", len))
 		return thin_string_set(&v->description, value);
+	if (len == 7 && !strncmp(setting, "reserve", len))
+		return thin_reserve_parse(value, v, e);
 	return thin_error_set(
 		e, -EINVAL,
-		"%s: \"%.*s\" can not be set; readonly, description and origin "
-		"can",
+		"%s: \"%.*s\" can not be set; readonly, description, origin and "
+		"reserve can",
 		v->name, (int)(len < 64 ? len : 64), setting);
 }
 
@@ -348,10 +353,14 @@ int thin_do_set(struct thin_call *c, struct json_object **ret, struct thin_error
 		r = thin_volume_conf_copy(v, &changed);
 	for (size_t i = 0; i < nr && !r; i++)
 		r = set_one(c, thin_arg_nth(c->args, "settings", i), changed, e);
+	if (!r && changed->reserve != v->reserve)
+		r = thin_reserve_change(c->t, changed, e);
 	if (!r) {
 		struct thin_change change = {.kind = THIN_CHANGE_UPDATE,
 					     .volume = changed};
 		r = thin_registry_change(c->t->registry, &change, 1, e);
+		if (r && changed->reserve != v->reserve)
+			thin_reserve_restore(c->t, v);
 	}
 	if (r)
 		return r;

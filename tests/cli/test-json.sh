@@ -59,7 +59,8 @@ shape "$volume" rollback vm1 vm1@b
 shape "[$volume]" list
 shape "[$volume]" list --tree
 shape "{**$volume, 'origin_identity': 'any', 'snapshots': ['str'], 'flattening': 'bool', 'transaction_id': 'int',
-    'creation_time': 'int', 'snapshotted_time': 'int', 'problem': 'str?'}" show vm1
+    'creation_time': 'int', 'snapshotted_time': 'int', 'problem': 'str?',
+    'reserve_bytes': 'int', 'reserve_left_bytes': 'int', 'io': 'any'}" show vm1
 shape "[{'offset': 'int', 'length': 'int', 'type': 'str'}]" map vm1
 shape "[{'offset': 'int', 'length': 'int'}]" diff vm1@b vm1
 shape "{'name': 'str', 'copied_bytes': 'int', 'done': 'bool'}" flatten vm1
