@@ -42,15 +42,9 @@ static void print_created(const struct cli *c, struct json_object *result)
 {
 	struct json_object *names = NULL;
 
-<<<<<<< HEAD
-	/* Of a volume that is when it was made. */
-	(void)json_object_object_get_ex(result, "created", &names);
-	if (!json_object_is_type(names, json_type_array)) {
-=======
 	/* Of one volume it is a time. */
 	if (!json_object_object_get_ex(result, "created", &names) ||
 	    !json_object_is_type(names, json_type_array)) {
->>>>>>> 22c3adf (wip)
 		print_volume(c, result);
 	} else if (json_object_array_length(names)) {
 		fputs("created ", stdout);
