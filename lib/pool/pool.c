@@ -50,7 +50,7 @@ static void init(struct thin_pool *pool, const struct thin_pool_params *params)
 
 static void fini(struct thin_pool *pool)
 {
-	assert(!pool->volumes && !pool->clients);
+	assert(!pool->clients);
 	thin_worker_fini(&pool->watcher);
 	thin_worker_fini(&pool->reaping);
 	thin_worker_fini(&pool->committer);

@@ -121,6 +121,9 @@ struct thin_guarantees {
 
 struct thin_core;
 
+/* Devices in use, by their numbers: thousands of volumes may be open. */
+#define THIN_CORE_BUCKETS 1024
+
 struct thin_pool {
 	struct thin_pool_params params; /* the storages are owned */
 	struct thin_metadata *m;
@@ -138,7 +141,7 @@ struct thin_pool {
 	/* volume.c */
 	struct thin_mutex volumes_lock;
 	struct thin_cond volumes_changed;
-	struct thin_core *volumes THIN_GUARDED_BY(volumes_lock);
+	struct thin_core *volumes[THIN_CORE_BUCKETS] THIN_GUARDED_BY(volumes_lock);
 	uint64_t clients THIN_GUARDED_BY(volumes_lock);
 
 	/* commit.c */

@@ -19,10 +19,16 @@
  *      decided by the largest.
  */
 
+static struct thin_core **bucket(struct thin_pool *pool, uint32_t device)
+	THIN_REQUIRES(pool->volumes_lock)
+{
+	return &pool->volumes[device % THIN_CORE_BUCKETS];
+}
+
 static struct thin_core *find(struct thin_pool *pool, uint32_t device)
 	THIN_REQUIRES(pool->volumes_lock)
 {
-	struct thin_core *core = pool->volumes;
+	struct thin_core *core = *bucket(pool, device);
 
 	while (core && core->device != device)
 		core = core->next;
@@ -48,8 +54,8 @@ static int create(struct thin_pool *pool, uint32_t device, struct thin_core **re
 	thin_gate_init(&core->below);
 	thin_range_lock_init(&core->ranges);
 	core->guarantee = thin_guarantee_find(pool, device);
-	core->next = pool->volumes;
-	pool->volumes = core;
+	core->next = *bucket(pool, device);
+	*bucket(pool, device) = core;
 	*ret = core;
 	return 0;
 }
@@ -57,7 +63,7 @@ static int create(struct thin_pool *pool, uint32_t device, struct thin_core **re
 static void destroy(struct thin_pool *pool, struct thin_core *core)
 	THIN_REQUIRES(pool->volumes_lock)
 {
-	struct thin_core **at = &pool->volumes;
+	struct thin_core **at = bucket(pool, core->device);
 
 	while (*at != core)
 		at = &(*at)->next;
@@ -272,13 +278,25 @@ uint64_t thin_volume_size(const struct thin_volume *v)
 
 /* --- their origins ------------------------------------------------------------ */
 
+/* The one after @core, or the first one for NULL; in no order. */
+static struct thin_core *next_core(struct thin_pool *pool, struct thin_core *core)
+	THIN_REQUIRES(pool->volumes_lock)
+{
+	size_t i = core ? core->device % THIN_CORE_BUCKETS + 1 : 0;
+
+	core = core ? core->next : NULL;
+	for (; !core && i < THIN_CORE_BUCKETS; i++)
+		core = pool->volumes[i];
+	return core;
+}
+
 int thin_volumes_start(struct thin_pool *pool)
 {
-	struct thin_core *core;
+	struct thin_core *core = NULL;
 	int r = 0;
 
 	thin_mutex_lock(&pool->volumes_lock);
-	for (core = pool->volumes; core && !r; core = core->next) {
+	while (!r && (core = next_core(pool, core))) {
 		struct thin_origin *o = atomic_load(&core->origin);
 
 		if (o)
@@ -295,7 +313,7 @@ static struct thin_origin *next_origin(struct thin_pool *pool, uint32_t *device)
 	uint32_t from = *device;
 
 	thin_mutex_lock(&pool->volumes_lock);
-	for (struct thin_core *core = pool->volumes; core; core = core->next) {
+	for (struct thin_core *core = NULL; (core = next_core(pool, core));) {
 		struct thin_origin *o = atomic_load(&core->origin);
 
 		if (!o || core->device < from || (found && core->device >= *device))

@@ -24,6 +24,8 @@
 
 #include "service/service.h"
 
+#include "util/checked.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -202,16 +204,28 @@ static int go_on(void *ctx)
 	return atomic_load(&b->stop) ? -EINTR : 0;
 }
 
+static void report(struct thinbd *t, int r, const struct thin_error *why)
+{
+	struct thin_error line;
+
+	(void)thin_error_set(&line, r, "deleted volumes: %s",
+			     why->text[0] ? why->text : thin_strerror(r));
+	thin_service_tell(t, THINBD_EVENT_NOTE, line.text);
+}
+
+/* So many are claimed, and then forgotten, together. */
+#define TOGETHER 256
+
 static void do_queue(struct thin_burier *b, const struct thin_ids *ids)
 {
-	struct thin_error why = {0}, line;
-	int r = bury_all(b->t, ids->at, ids->nr, go_on, b, &why);
+	for (size_t i = 0; i < ids->nr && !atomic_load(&b->stop); i += TOGETHER) {
+		struct thin_error why = {0};
+		int r = bury_all(b->t, ids->at + i, thin_min(ids->nr - i, TOGETHER),
+				 go_on, b, &why);
 
-	if (!r || r == -EINTR)
-		return;
-	(void)thin_error_set(&line, r, "deleted volumes: %s",
-			     why.text[0] ? why.text : thin_strerror(r));
-	thin_service_tell(b->t, THINBD_EVENT_NOTE, line.text);
+		if (r && r != -EINTR)
+			report(b->t, r, &why);
+	}
 }
 
 static void *run(void *arg)
@@ -342,15 +356,6 @@ int thin_burier_new(struct thinbd *t, struct thin_burier **ret)
 	thin_cond_init(&b->changed);
 	*ret = b;
 	return 0;
-}
-
-static void report(struct thinbd *t, int r, const struct thin_error *why)
-{
-	struct thin_error line;
-
-	(void)thin_error_set(&line, r, "deleted volumes: %s",
-			     why->text[0] ? why->text : thin_strerror(r));
-	thin_service_tell(t, THINBD_EVENT_NOTE, line.text);
 }
 
 static int bury_left(struct thinbd *t,

@@ -15,30 +15,35 @@
 #define MANY  UINT64_C(40000) /* blocks: more than is freed at once */
 #define BLOCK UINT64_C(65536)
 
-/* Map @nr blocks of @device, as if they had been written. */
-static void map_blocks(uint32_t device, uint64_t nr)
+static void edit_metadata(void (*fn)(struct thin_metadata *m))
 {
 	struct thin_metadata_params p = {.cache_bytes = THIN_METADATA_CACHE};
 	struct thin_freed *freed = NULL;
 	struct thin_metadata *m;
-	struct thin_device *d;
-	struct thin_error e;
 
-	if (thin_storage_open_file(scratch("pool/metadata"), 0, &p.storage, &e) ||
-	    thin_metadata_open(&p, &m, &e))
-		fail_msg("%s", e.text);
-	assert_int_equal(thin_device_open(m, device, &d), 0);
-	for (uint64_t at = 0, got; at < nr; at += got) {
-		uint64_t dblock;
-
-		assert_int_equal(thin_metadata_reserve(m, nr - at, &dblock, &got), 0);
-		assert_int_equal(thin_metadata_insert(d, at, dblock, got), 0);
-	}
-	thin_device_close(d);
+	assert_int_equal(
+		thin_storage_open_file(scratch("pool/metadata"), 0, &p.storage, NULL), 0);
+	assert_int_equal(thin_metadata_open(&p, &m, NULL), 0);
+	fn(m);
 	assert_int_equal(thin_metadata_commit(m, NULL, NULL, &freed), 0);
 	thin_metadata_release(m, freed);
 	thin_metadata_close(m);
 	thin_storage_close(p.storage);
+}
+
+/* Map them, as if they had been written. */
+static void map_big(struct thin_metadata *m)
+{
+	struct thin_device *d;
+
+	assert_int_equal(thin_device_open(m, 0, &d), 0);
+	for (uint64_t at = 0, got; at < MANY; at += got) {
+		uint64_t dblock;
+
+		assert_int_equal(thin_metadata_reserve(m, MANY - at, &dblock, &got), 0);
+		assert_int_equal(thin_metadata_insert(d, at, dblock, got), 0);
+	}
+	thin_device_close(d);
 }
 
 /* A pool of 8 GiB, in which "big" is device 0. */
@@ -49,7 +54,7 @@ static int set_up(void **state)
 	asked = NULL;
 	done(ok("{'verb':'init','args':{'data_size':'8G','metadata_size':'16M'}}"));
 	done(ok("{'verb':'create','args':{'names':['big'],'size':'4G'}}"));
-	map_blocks(0, MANY);
+	edit_metadata(map_big);
 	return 0;
 }
 
@@ -208,22 +213,6 @@ static void offline_also_what_others_left(void **state)
 	assert_int_equal(freeing(), 0);
 	assert_int_equal(nr_volumes(), 1);
 	assert_clean();
-}
-
-static void edit_metadata(void (*fn)(struct thin_metadata *m))
-{
-	struct thin_metadata_params p = {.cache_bytes = THIN_METADATA_CACHE};
-	struct thin_freed *freed = NULL;
-	struct thin_metadata *m;
-
-	assert_int_equal(
-		thin_storage_open_file(scratch("pool/metadata"), 0, &p.storage, NULL), 0);
-	assert_int_equal(thin_metadata_open(&p, &m, NULL), 0);
-	fn(m);
-	assert_int_equal(thin_metadata_commit(m, NULL, NULL, &freed), 0);
-	thin_metadata_release(m, freed);
-	thin_metadata_close(m);
-	thin_storage_close(p.storage);
 }
 
 static void make_another(struct thin_metadata *m)

@@ -55,7 +55,7 @@ static void test_shared(void **state)
 	expect(b, 0, 100, 1);
 	thin_volume_close(b);
 	assert_int_equal(clients(g), 0);
-	assert_null(g->pool->volumes);
+	assert_null(g->pool->volumes[1]);
 	ground_free(g);
 }
 
