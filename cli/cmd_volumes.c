@@ -43,7 +43,7 @@ static void print_created(const struct cli *c, struct json_object *result)
 	struct json_object *names = NULL;
 
 	/* Of one volume it is a time. */
-	if (!json_object_object_get_ex(result, "created", &names) ||
+	if (!json_object_object_get_ex(result, "names", &names) ||
 	    !json_object_is_type(names, json_type_array)) {
 		print_volume(c, result);
 	} else if (json_object_array_length(names)) {

@@ -214,7 +214,7 @@ static struct json_object *created_json(struct thin_call *c, const struct creati
 	names = json_object_new_array();
 	for (size_t i = 0; names && i < n->nr; i++)
 		(void)json_object_array_add(names, thin_json_string(n->at[i]->name));
-	thin_json_add(o, "created", names);
+	thin_json_add(o, "names", names);
 	return o;
 }
 
