@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Verbs on the pool: init, status, grow, check, dump, message. */
+/* Verbs on the pool: init, status, grow, dump, message. */
 #include "cli.h"
 #include "print.h"
 
@@ -118,62 +118,6 @@ static void print_status(const struct cli *c, struct json_object *status)
 	print_fact(KEY_WIDTH, "clients", text_of(status, "clients"));
 }
 
-/* --- check ------------------------------------------------------------------- */
-
-static void print_problem(struct json_object *problem)
-{
-	struct json_object *volumes = NULL;
-
-	print_styled(STYLE_BAD, text_of(problem, "message"));
-	if (json_object_object_get_ex(problem, "volumes", &volumes) &&
-	    json_object_array_length(volumes) > 0) {
-		fputs(" (", stdout);
-		for (size_t i = 0; i < json_object_array_length(volumes); i++) {
-			fputs(i ? ", " : "", stdout);
-			print_styled(STYLE_PLAIN,
-				     json_object_get_string(
-					     json_object_array_get_idx(volumes, i)));
-		}
-		putchar(')');
-	}
-	putchar('\n');
-}
-
-static void print_check(const struct cli *c, struct json_object *result)
-{
-	struct json_object *problems = NULL;
-	char text[128];
-
-	(void)c;
-	if (json_object_object_get_ex(result, "problems", &problems))
-		for (size_t i = 0; i < json_object_array_length(problems); i++)
-			print_problem(json_object_array_get_idx(problems, i));
-	snprintf(text, sizeof(text), "%" PRIu64 " errors, %" PRIu64 " leaks",
-		 number_of(result, "errors"), number_of(result, "leaks"));
-	if (flag_of(result, "clean"))
-		print_styled(STYLE_GOOD, "clean");
-	else
-		print_styled(STYLE_BAD, text);
-	printf(": %" PRIu64 " metadata blocks checked%s\n",
-	       number_of(result, "blocks_checked"),
-	       flag_of(result, "repaired") ? ", repaired" : "");
-}
-
-static int check_verdict(const struct cli *c, struct json_object *result)
-{
-	if (flag_of(result, "clean"))
-		return CLI_DONE;
-	if (json_object_object_get_ex(c->args, "repair", NULL))
-		cli_say("%s: damaged, and not all of it could be repaired; restore what "
-			"is "
-			"missing from a backup",
-			c->pool);
-	else
-		cli_say("%s: damaged; make a copy of it, then try thinbd check --repair",
-			c->pool);
-	return CLI_COULD_NOT;
-}
-
 /* --- dump and message -------------------------------------------------------- */
 
 static void print_text(const struct cli *c, struct json_object *text)
@@ -219,7 +163,5 @@ const struct command cli_init = {
 	.verb = "init", .print = print_init, .verdict = say_notes};
 const struct command cli_status = {.verb = "status", .print = print_status};
 const struct command cli_grow = {.verb = "grow", .print = print_status};
-const struct command cli_check = {
-	.verb = "check", .print = print_check, .verdict = check_verdict};
 const struct command cli_dump = {.verb = "dump", .run = dump};
 const struct command cli_message = {.verb = "message", .print = print_message};

@@ -113,7 +113,7 @@ static void top_leaf(struct walk *w, uint64_t block, const struct thin_disk_node
 
 	(void)block;
 	for (uint32_t i = 0; i < thin_node_nr(n); i++) {
-		struct audit_device d = {thin_node_key(n, i), thin_node_value64(n, i)};
+		struct audit_device d = {thin_node_key(n, i), thin_node_value64(n, i), 0};
 
 		if (fresh)
 			audit_ref(a, d.root);
@@ -222,12 +222,14 @@ static void mapping_leaf(struct walk *w, uint64_t block, const struct thin_disk_
 }
 
 /* Walk one device, whose root has been loaded. */
-static void check_device(struct version *v, struct walk *w, uint64_t id,
+static void check_device(struct version *v, struct walk *w, struct audit_device *device,
 			 const struct place *root)
 {
+	uint64_t id = device->id;
 	const struct details *d = find_details(v, id);
 	const struct memo *m;
 
+	device->snapshotted = d && !v->held ? d->snapshotted : 0;
 	w->device = id;
 	w->number = ++v->a->device_walks;
 	w->snapshotted = d && !v->held ? d->snapshotted : UINT32_MAX;
@@ -263,7 +265,7 @@ static void check_mappings(struct version *v)
 			roots[j] = ROOT_PLACE(a->devices[i + j].root);
 		audit_tree_load(&w, roots, nr);
 		for (size_t j = 0; j < nr && !audit_stopped(a); j++)
-			check_device(v, &w, a->devices[i + j].id, &roots[j]);
+			check_device(v, &w, &a->devices[i + j], &roots[j]);
 	}
 }
 

@@ -20,6 +20,10 @@
  *   2. If there are any, mark the nodes that lead to them.
  *   3. For each device follow only these, and compare its suspects.
  *
+ * Where both count as shared each is copied before it is written, so that
+ * nothing gets worse: then it is but a note, and so a repair leaves it, since
+ * which of the two is right nobody can know.
+ *
  * Sound pools end after the first step.  It overlooks nothing, since a
  * device can not have the same key twice (KEY_ORDER, PARENT_KEY_HIGH and
  * CHILD_KEY_HIGH say so if it does).
@@ -33,6 +37,7 @@ struct sighting {
 	uint64_t dblock;
 	uint64_t vblock;
 	uint64_t leaf;
+	uint32_t time;
 };
 
 struct search {
@@ -90,9 +95,10 @@ static void see(struct search *s, uint64_t leaf, const struct thin_disk_node *n)
 				s->a->nr_blocks * thin_node_capacity(THIN_VALUE_BLOCK));
 
 	for (uint32_t i = 0; i < thin_node_nr(n); i++) {
-		uint64_t dblock = thin_mapping_unpack(thin_node_value64(n, i)).data_block;
+		struct thin_packed_mapping m =
+			thin_mapping_unpack(thin_node_value64(n, i));
 
-		if (!audit_is_suspect(&s->suspects, dblock))
+		if (!audit_is_suspect(&s->suspects, m.data_block))
 			continue;
 		if (s->nr_seen == max) {
 			s->cut_short = true;
@@ -101,8 +107,8 @@ static void see(struct search *s, uint64_t leaf, const struct thin_disk_node *n)
 		if (!audit_room(s->a, &s->seen, s->nr_seen, &s->cap_seen,
 				sizeof(*s->seen)))
 			return;
-		s->seen[s->nr_seen++] =
-			(struct sighting){dblock, thin_node_key(n, i), leaf};
+		s->seen[s->nr_seen++] = (struct sighting){
+			m.data_block, thin_node_key(n, i), leaf, m.time};
 	}
 }
 
@@ -152,25 +158,31 @@ static int compare_sightings(const void *a, const void *b)
 	return x->vblock < y->vblock ? -1 : x->vblock > y->vblock;
 }
 
+/* @x is mapped to what the sighting before it is. */
+static void report(struct search *s, const struct audit_device *d, bool held,
+		   const struct sighting *x)
+{
+	bool flagged = x[-1].time < d->snapshotted && x->time < d->snapshotted;
+	struct thin_finding f = audit_range_finding(
+		flagged ? THIN_AUDIT_DOUBLE_FLAGGED : THIN_AUDIT_DOUBLE_MAPPING,
+		THIN_AUDIT_VBLOCKS, x->vblock, x->vblock);
+
+	f.held = held;
+	f.device = d->id;
+	f.block = x->leaf;
+	f.found = x[-1].vblock;
+	audit_report(s->a, &f);
+}
+
 static void check_device(struct search *s, const struct audit_device *d, bool held)
 {
 	s->nr_seen = 0;
 	look_below(s, d->root, 0);
 	if (s->nr_seen)
 		qsort(s->seen, s->nr_seen, sizeof(*s->seen), compare_sightings);
-	for (size_t i = 1; i < s->nr_seen; i++) {
-		const struct sighting *x = &s->seen[i];
-		struct thin_finding f =
-			audit_range_finding(THIN_AUDIT_DOUBLE_MAPPING, THIN_AUDIT_VBLOCKS,
-					    x->vblock, x->vblock);
-
-		f.held = held;
-		f.device = d->id;
-		f.block = x->leaf;
-		f.found = s->seen[i - 1].vblock;
-		if (s->seen[i - 1].dblock == x->dblock)
-			audit_report(s->a, &f);
-	}
+	for (size_t i = 1; i < s->nr_seen; i++)
+		if (s->seen[i - 1].dblock == s->seen[i].dblock)
+			report(s, d, held, &s->seen[i]);
 }
 
 void audit_check_doubles(struct audit *a)

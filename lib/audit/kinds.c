@@ -72,6 +72,9 @@ const struct audit_kind audit_kinds[THIN_AUDIT_KINDS] = {
 	KIND(DOUBLE_MAPPING, double_mapping,
 	     "mapped to data that the device has a second time, at its block", FATAL, FOUND,
 	     .found_varies = true),
+	KIND(DOUBLE_FLAGGED, double_flagged,
+	     "mapped to data that the device has a second time, which no write can mix up: one of the two may "
+	     "show what belongs to the other, at its block", NOTE, FOUND, .found_varies = true),
 	KIND(SHARED_NOT_FLAGGED, shared_not_flagged, "shared, but a write would go to it in place", FATAL),
 	KIND(DEVICE_NO_DETAILS, device_no_details, "mappings without details", FATAL),
 	KIND(DEVICE_NO_MAPPING, device_no_mapping, "details without mappings", FATAL),

@@ -74,6 +74,8 @@ struct memo {
 struct audit_device {
 	uint64_t id;
 	uint64_t root;
+	uint32_t snapshotted; /* older mappings are copied before they are written;
+			       * 0: nobody knows */
 };
 
 /* The children of a node are dealt with in groups, read together. */

@@ -5,12 +5,15 @@
  *
  * Of a pool that nobody has open, nothing is opened but the storages and the
  * registry, read-only: a pool that can not be opened is what this is for.
+ * A repair first looks what it would cost, and where that is data of volumes
+ * it is only done when that is asked for.
  * Of a served one, commits are kept away while the audit runs.
  */
 #include "service/check.h"
 
 #include "audit/audit.h"
 #include "service/devices.h"
+#include "service/losses.h"
 #include "service/repair.h"
 #include "service/verdict.h"
 
@@ -68,7 +71,38 @@ static int judge(struct thin_verdict *v, struct thin_storage *metadata,
 	return r;
 }
 
+/* --- answers -------------------------------------------------------------- */
+
+/* What was done, or why it was not. */
+struct outcome {
+	bool repaired;
+	bool would_lose; /* and so nothing was done */
+	char *kept;	 /* where the old metadata are */
+	struct thin_losses losses;
+};
+
+static void add_outcome(const struct outcome *o, struct json_object *json)
+{
+	thin_json_add(json, "repaired", json_object_new_boolean(o->repaired));
+	thin_json_add(json, "kept", thin_json_string(o->kept));
+	thin_losses_json(&o->losses, json);
+}
+
 /* --- a pool that is open ------------------------------------------------- */
+
+/* The same as where nobody has it open, with nothing repaired. */
+static int served_json(struct thin_verdict *v, struct json_object **ret)
+{
+	struct outcome o = {0};
+	int r = thin_losses_init(&o.losses, NULL, 0);
+
+	if (r)
+		return r;
+	*ret = thin_verdict_json(v);
+	add_outcome(&o, *ret);
+	thin_losses_fini(&o.losses);
+	return 0;
+}
 
 int thin_do_check(struct thin_call *c, struct json_object **ret, struct thin_error *e)
 {
@@ -89,7 +123,7 @@ int thin_do_check(struct thin_call *c, struct json_object **ret, struct thin_err
 		  status.metadata.nr_data_blocks, c->observer, e);
 	thin_pool_thaw(c->t->pool);
 	if (!r)
-		*ret = thin_verdict_json(&v, false);
+		r = served_json(&v, ret);
 	thin_verdict_fini(&v);
 	return r ? thin_error_default(e, r, "%s: %s", c->t->dir, thin_strerror(r)) : 0;
 }
@@ -181,23 +215,57 @@ static int judge_closed(struct closed_pool *p, const struct thinbd_observer *obs
 	return r;
 }
 
-static int repair_closed(struct closed_pool *p, const struct thin_verdict *v,
-			 bool *ret_done, struct thin_error *e)
-{
-	_cleanup_volume_list struct thin_volume_list volumes = {0};
-	int r = p->registry ? thin_registry_list(p->registry, &volumes) : 0;
+static const struct thin_repair_fns repair_fns = {
+	.lost = thin_losses_lost,
+	.remark = thin_losses_remark,
+};
 
-	if (r)
+/* Nothing is changed by a look. */
+static int look_first(struct closed_pool *p, struct outcome *o, struct thin_error *e)
+{
+	struct thin_repair_params params = {
+		.from = p->metadata,
+		.nr_data_blocks = p->nr_data_blocks,
+	};
+	struct thin_repair_result result;
+	int r = thin_repair(&params, &repair_fns, &o->losses, &result, e);
+
+	return r ? thin_error_set(e, r,
+				  "%s; nothing was changed: `thinbd restore-metadata "
+				  "--list` shows the backups that there are",
+				  e->text)
+		 : 0;
+}
+
+static int repair_closed(struct closed_pool *p, const struct thin_verdict *v, bool force,
+			 struct outcome *o, struct thin_error *e)
+{
+	const struct thin_repair_fns quiet = {0};
+	struct thin_repair_params params = {0};
+	struct thin_renewal n;
+	int r = v->damage ? look_first(p, o, e) : 0;
+
+	o->would_lose = !r && o->losses.nr && !force;
+	if (r || o->would_lose)
 		return r;
-	thin_storage_close(thin_steal(p->metadata));
-	return thin_repair(p->dir, &p->conf, v->damage != 0, &volumes, ret_done, e);
+	r = thin_renewal_init(&n, p->dir, &p->conf, thin_steal(p->metadata),
+			      p->nr_data_blocks, e);
+	if (!r && v->damage)
+		r = thin_renewal_repair(&n, n.metadata, &params, &quiet, NULL, "damaged",
+					&o->kept, e);
+	else if (!r)
+		r = thin_renewal_clear_mark(&n, e);
+	o->repaired = !r;
+	thin_renewal_fini(&n);
+	return r ? thin_error_default(e, r, "%s: %s", p->dir, thin_strerror(r)) : 0;
 }
 
 /* One look; and, after a repair, another one. */
-static int check_once(const char *dir, bool repair,
-		      const struct thinbd_observer *observer, bool repaired,
-		      bool *ret_repaired, struct json_object **ret, struct thin_error *e)
+static int check_once(const char *dir, const struct thin_args *args,
+		      const struct thinbd_observer *observer, struct outcome *o,
+		      struct json_object **ret, struct thin_error *e)
 {
+	bool repair = thin_arg_flag(args, "repair") && !o->repaired;
 	struct closed_pool p = {0};
 	struct thin_verdict v = {0};
 	int r = open_all(&p, dir, e);
@@ -206,10 +274,12 @@ static int check_once(const char *dir, bool repair,
 		r = thin_verdict_init(&v, p.registry);
 	if (!r)
 		r = judge_closed(&p, observer, &v, e);
+	o->losses.registry = p.registry;
+	o->losses.block_size = p.metadata ? thin_block_size(p.metadata) : 0;
 	if (!r && repair && (v.damage || v.needs_check))
-		r = repair_closed(&p, &v, ret_repaired, e);
+		r = repair_closed(&p, &v, thin_arg_flag(args, "force"), o, e);
 	if (!r)
-		*ret = thin_verdict_json(&v, repaired);
+		*ret = thin_verdict_json(&v);
 	thin_verdict_fini(&v);
 	close_all(&p);
 	return r;
@@ -219,13 +289,19 @@ int thin_check_offline(const char *dir, const struct thin_args *args,
 		       const struct thinbd_observer *observer, struct json_object **ret,
 		       struct thin_error *e)
 {
-	bool repaired = false, again = false;
-	int r = check_once(dir, thin_arg_flag(args, "repair"), observer, false, &repaired,
-			   ret, e);
+	struct outcome o = {0};
+	int r = thin_losses_init(&o.losses, NULL, 0);
 
-	if (!r && repaired) {
+	if (r)
+		return r;
+	r = check_once(dir, args, observer, &o, ret, e);
+	if (!r && o.repaired) {
 		json_object_put(thin_steal(*ret));
-		r = check_once(dir, false, observer, true, &again, ret, e);
+		r = check_once(dir, args, observer, &o, ret, e);
 	}
+	if (!r)
+		add_outcome(&o, *ret);
+	thin_losses_fini(&o.losses);
+	free(o.kept);
 	return r ? thin_error_default(e, r, "%s: %s", dir, thin_strerror(r)) : 0;
 }

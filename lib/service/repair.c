@@ -1,32 +1,68 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "service/repair.h"
 
-#include "audit/audit.h"
 #include "metadata/metadata.h"
 #include "registry/files.h"
-#include "service/devices.h"
-#include "storage/storage.h"
+#include "service/outcome.h"
+#include "util/checked.h"
 #include "util/limits.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <libgen.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
-#define REPAIRED_SUFFIX ".repaired"
+#define NEW_SUFFIX ".repaired"
+
+/* Each adds devices to those that count as shared; two are what it takes. */
+#define ROUNDS 4
+
+int thin_renewal_init(struct thin_renewal *n, const char *dir,
+		      const struct thin_pool_conf *conf, struct thin_storage *metadata,
+		      uint64_t nr_data_blocks, struct thin_error *e)
+{
+	_cleanup_free char *path = NULL;
+	struct stat st;
+	int r = thin_pool_conf_locate(dir, conf->metadata, &path);
+
+	*n = (struct thin_renewal){
+		.dir = dir,
+		.metadata = metadata,
+		.nr_data_blocks = nr_data_blocks,
+	};
+	if (r)
+		return r;
+	n->path = realpath(path, NULL);
+	if (!n->path || stat(n->path, &st) < 0)
+		return thin_error_set(e, -errno, "%s: %s", path, strerror(errno));
+	n->in_place = !S_ISREG(st.st_mode);
+	return 0;
+}
+
+void thin_renewal_fini(struct thin_renewal *n)
+{
+	thin_storage_close(n->metadata);
+	free(n->path);
+}
+
+static void close_metadata(struct thin_renewal *n)
+{
+	thin_storage_close(thin_steal(n->metadata));
+}
 
 /* --- only the mark ------------------------------------------------------- */
 
-static int clear_mark(const char *path, struct thin_error *e)
+int thin_renewal_clear_mark(struct thin_renewal *n, struct thin_error *e)
 {
 	_cleanup_storage struct thin_storage *s = NULL;
 	_cleanup_metadata struct thin_metadata *m = NULL;
-	int r = thin_storage_open_file(path, THIN_STORAGE_EXCLUSIVE, &s, e);
+	int r;
+
+	close_metadata(n);
+	r = thin_storage_open_file(n->path, THIN_STORAGE_EXCLUSIVE, &s, e);
 	struct thin_metadata_params params = {
 		.storage = s,
 		.cache_bytes = THIN_METADATA_CACHE,
@@ -37,173 +73,212 @@ static int clear_mark(const char *path, struct thin_error *e)
 	return r ? r : thin_metadata_clear_needs_check(m);
 }
 
-/* --- thin_repair --------------------------------------------------------- */
+/* --- a new file ------------------------------------------------------------ */
 
-/* An empty file for it to write to, as large as @like. */
-static int make_room(const char *path, const char *like, struct thin_error *e)
+static char *name_beside(const struct thin_renewal *n, const char *suffix)
+{
+	char *copy = strdup(n->path), *name = NULL;
+
+	if (!copy)
+		return NULL;
+	/* Beside a device there may be no room for anything. */
+	if (asprintf(&name, "%s/%s%s", n->in_place ? n->dir : dirname(copy),
+		     strrchr(n->path, '/') + 1, suffix) < 0)
+		name = NULL;
+	free(copy);
+	return name;
+}
+
+/* Empty, and as large as what is there. */
+static int new_file(const struct thin_renewal *n, const char *path, uint64_t bytes,
+		    struct thin_storage **ret, struct thin_error *e)
 {
 	_cleanup_storage struct thin_storage *s = NULL;
 	struct stat st;
+	int r;
 
-	if (stat(like, &st) < 0)
-		return thin_error_set(e, -errno, "%s: %s", like, thin_strerror(errno));
-	if (!S_ISREG(st.st_mode))
-		return thin_error_set(
-			e, -ENOTSUP,
-			"%s: is not a file: run thin_repair by hand, from it to "
-			"another device",
-			like);
 	if (unlink(path) < 0 && errno != ENOENT)
-		return thin_error_set(e, -errno, "%s: %s", path, thin_strerror(errno));
-	int r = thin_storage_open_file(path, THIN_STORAGE_CREATE | THIN_STORAGE_NEW, &s,
-				       e);
-	return r ? r : thin_storage_resize(s, (uint64_t)st.st_size);
-}
-
-/* Also where it is not in a user's PATH. */
-static const char *find_tool(void)
-{
-	static const char *const paths[] = {
-		"/usr/sbin/thin_repair",
-		"/sbin/thin_repair",
-		"/usr/local/sbin/thin_repair",
-	};
-
-	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
-		if (!access(paths[i], X_OK))
-			return paths[i];
-	return "thin_repair";
-}
-
-/* Runs with its words going nowhere; its status is what counts. */
-static int run_tool(const char *from, const char *to, struct thin_error *e)
-{
-	char *argv[] = {strdup("thin_repair"), strdup("-i"), strdup(from),
-			strdup("-o"),	       strdup(to),   NULL};
-	char *envp[] = {NULL};
-	posix_spawn_file_actions_t actions;
-	pid_t pid = 0;
-	int status = 0;
-
-	int r = posix_spawn_file_actions_init(&actions);
-	for (int fd = 0; fd < 3 && !r; fd++)
-		r = posix_spawn_file_actions_addopen(&actions, fd, "/dev/null", O_RDWR,
-						     0);
+		return thin_error_set(e, -errno, "%s: %s", path, strerror(errno));
+	r = thin_storage_open_file(path, THIN_STORAGE_CREATE | THIN_STORAGE_NEW, &s, e);
+	if (!r && !n->in_place && !stat(n->path, &st) &&
+	    (chmod(path, st.st_mode & 0777) ||
+	     (!geteuid() && chown(path, st.st_uid, st.st_gid))))
+		r = thin_error_set(e, -errno, "%s: %s", path, strerror(errno));
 	if (!r)
-		r = posix_spawnp(&pid, find_tool(), &actions, NULL, argv, envp);
-	(void)posix_spawn_file_actions_destroy(&actions);
-	for (size_t i = 0; argv[i]; i++)
-		free(argv[i]);
-	if (r)
-		return thin_error_set(
-			e, -r,
-			"thin_repair can not be started (%s); it comes with "
-			"thin-provisioning-tools",
-			thin_strerror(r));
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return -errno;
-	if (status)
-		return thin_error_set(
-			e, -EILSEQ,
-			"%s: thin_repair could not repair it; nothing was changed", from);
-	return 0;
-}
-
-/* thin_repair is content with metadata that has nothing in it. */
-static int check_devices(const char *path, struct thin_storage *s,
-			 const struct thin_volume_list *volumes, struct thin_error *e)
-{
-	struct thin_devices devices = {0};
-	int r = thin_devices_read(&devices, s, e);
-
-	for (size_t i = 0; i < volumes->nr && !r; i++)
-		if (!volumes->at[i]->problem &&
-		    !thin_devices_has(&devices, volumes->at[i]->device))
-			r = thin_error_set(
-				e, -EILSEQ,
-				"%s: thin_repair can not bring back volume %s; nothing "
-				"was changed",
-				path, volumes->at[i]->name);
-	thin_devices_fini(&devices);
+		r = thin_storage_resize(s, bytes);
+	if (!r)
+		*ret = thin_steal(s);
 	return r;
 }
 
-/* What came out has to be sound and whole, or it is not used. */
-static int audit(const char *path, const struct thin_volume_list *volumes,
-		 struct thin_error *e)
+/* The losses were told when the caller asked; only the first round tells. */
+static int one_round(const struct thin_renewal *n, const char *path,
+		     struct thin_repair_params *p, const struct thin_repair_fns *fns,
+		     void *ctx, struct thin_outcome *f, struct thin_error *e)
 {
-	_cleanup_storage struct thin_storage *s = NULL;
-	struct thin_audit_summary summary;
-	int r = thin_storage_open_file(path, THIN_STORAGE_READONLY, &s, e);
+	_cleanup_storage struct thin_storage *to = NULL;
+	struct thin_repair_result result;
+	uint64_t bytes;
+	int r = thin_storage_size(p->from, &bytes);
 
 	if (!r)
-		r = thin_audit(s, NULL, NULL, NULL, &summary, e);
-	if (!r && summary.fatal + summary.nonfatal)
-		r = thin_error_set(
-			e, -EILSEQ,
-			"%s: what thin_repair made is not sound; nothing was changed",
-			path);
-	return r ? r : check_devices(path, s, volumes, e);
+		r = new_file(n, path, bytes, &to, e);
+	if (r)
+		return r;
+	p->to = to;
+	p->shared = f->shared;
+	p->nr_shared = f->nr;
+	p->drop_held = p->drop_held || f->held;
+	r = thin_repair(p, fns, ctx, &result, e);
+	return r ? r : thin_outcome_audit(to, n->nr_data_blocks, f, e);
 }
 
-/* Each renaming as a whole; the damaged file keeps its content under a new name. */
-static int exchange(const char *path, struct thin_error *e)
+static int make_new(const struct thin_renewal *n, const char *path,
+		    struct thin_repair_params *p, const struct thin_repair_fns *fns,
+		    void *ctx, struct thin_outcome *f, struct thin_error *e)
 {
-	_cleanup_free char *for_dir = strdup(path), *for_base = strdup(path);
-	_cleanup_free char *repaired = NULL, *kept = NULL;
-	_cleanup_files struct thin_files *f = NULL;
+	struct thin_repair_fns quiet = {.keep = fns->keep};
 
-	if (!for_dir || !for_base)
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		int r = one_round(n, path, p, round ? &quiet : fns, ctx, f, e);
+
+		if (r || !f->new)
+			return r;
+	}
+	return thin_error_set(e, -EUCLEAN, "it can not be repaired; nothing was changed");
+}
+
+/* --- exchange ---------------------------------------------------------------- */
+
+/* A second name for the old file, which then loses the first one. */
+static int keep_old(const struct thin_renewal *n, const char *kept_as, char **ret)
+{
+	long long now = time(NULL);
+
+	for (unsigned i = 0; i < 1000; i++) {
+		_cleanup_free char *suffix = NULL, *path = NULL;
+
+		if (asprintf(&suffix, ".%s-%lld", kept_as, now + i) < 0) {
+			suffix = NULL;
+			return -ENOMEM;
+		}
+		path = name_beside(n, suffix);
+		if (!path)
+			return -ENOMEM;
+		if (n->in_place ? access(path, F_OK) < 0 : !link(n->path, path)) {
+			*ret = thin_steal(path);
+			return 0;
+		}
+		if (!n->in_place && errno != EEXIST)
+			return -errno;
+	}
+	return -EEXIST;
+}
+
+/* @path takes the place of the old file.  After a crash either is there, whole. */
+static int exchange(const struct thin_renewal *n, const char *path, const char *kept_as,
+		    char **ret_kept, struct thin_error *e)
+{
+	_cleanup_free char *for_dir = strdup(n->path);
+	_cleanup_files struct thin_files *f = NULL;
+	int r;
+
+	if (!for_dir)
 		return -ENOMEM;
-	const char *name = basename(for_base);
-	if (asprintf(&repaired, "%s" REPAIRED_SUFFIX, name) < 0)
-		return -ENOMEM;
-	if (asprintf(&kept, "%s.damaged-%lld", name, (long long)time(NULL)) < 0)
-		return -ENOMEM;
-	int r = thin_files_open(dirname(for_dir), 0, &f, e);
+	r = thin_files_open(dirname(for_dir), 0, &f, e);
 	if (!r)
-		r = f->ops->sync(f, repaired);
+		r = keep_old(n, kept_as, ret_kept);
 	if (!r)
-		r = f->ops->rename(f, name, kept);
+		r = f->ops->sync(f, strrchr(path, '/') + 1);
 	if (!r)
-		r = f->ops->rename(f, repaired, name);
+		r = f->ops->sync_folder(f);
+	if (!r)
+		r = f->ops->rename(f, strrchr(path, '/') + 1, strrchr(n->path, '/') + 1);
 	return r ? r : f->ops->sync_folder(f);
 }
 
-static int rebuild(const char *path, const struct thin_volume_list *volumes,
-		   struct thin_error *e)
-{
-	_cleanup_free char *repaired = NULL;
+/* --- in place ---------------------------------------------------------------- */
 
-	if (asprintf(&repaired, "%s" REPAIRED_SUFFIX, path) < 0) {
-		repaired = NULL;
-		return -ENOMEM;
-	}
-	int r = make_room(repaired, path, e);
-	if (!r)
-		r = run_tool(path, repaired, e);
-	if (!r)
-		r = audit(repaired, volumes, e);
-	if (r) {
-		(void)unlink(repaired); /* ours, and of no use */
+/* Zeros stay holes. */
+static int copy_block(struct thin_storage *from, struct thin_storage *to, uint64_t block)
+{
+	static const uint8_t zeros[THIN_METADATA_BLOCK];
+	uint8_t buf[THIN_METADATA_BLOCK];
+	int r = thin_storage_read_at(from, block * sizeof(buf), buf, sizeof(buf));
+
+	if (r == -EIO)
+		return 0; /* one of the things that are wrong with it */
+	if (r || !memcmp(buf, zeros, sizeof(buf)))
 		return r;
-	}
-	return exchange(path, e);
+	return thin_storage_write_at(to, block * sizeof(buf), buf, sizeof(buf));
 }
 
-int thin_repair(const char *dir, const struct thin_pool_conf *conf, bool damaged,
-		const struct thin_volume_list *volumes, bool *ret_done,
-		struct thin_error *e)
+static int copy_old(const struct thin_renewal *n, const char *kept_as, char **ret_kept,
+		    struct thin_error *e)
 {
-	_cleanup_free char *path = NULL;
-	int r = thin_pool_conf_locate(dir, conf->metadata, &path);
+	_cleanup_storage struct thin_storage *to = NULL;
+	_cleanup_files struct thin_files *f = NULL;
+	uint64_t bytes;
+	int r = keep_old(n, kept_as, ret_kept);
 
 	if (!r)
-		r = damaged ? rebuild(path, volumes, e) : clear_mark(path, e);
+		r = thin_storage_size(n->metadata, &bytes);
+	if (!r)
+		r = new_file(n, *ret_kept, bytes, &to, e);
+	for (uint64_t i = 0; !r && i < bytes / THIN_METADATA_BLOCK; i++)
+		r = copy_block(n->metadata, to, i);
+	if (!r)
+		r = thin_storage_flush(to);
+	if (!r)
+		r = thin_files_open(n->dir, 0, &f, e);
+	return r ? r : f->ops->sync_folder(f);
+}
+
+/* What was tried on a file, with the device. */
+static int do_in_place(struct thin_renewal *n, struct thin_repair_params *p,
+		       const struct thin_repair_fns *fns, void *ctx,
+		       struct thin_outcome *f, struct thin_error *e)
+{
+	_cleanup_storage struct thin_storage *s = NULL;
+	struct thin_repair_fns quiet = {.keep = fns->keep};
+	struct thin_repair_result result;
+	bool same = p->from == n->metadata;
+	int r;
+
+	close_metadata(n);
+	r = thin_storage_open_file(n->path, THIN_STORAGE_EXCLUSIVE, &s, e);
 	if (r)
-		return thin_error_default(e, r, "%s: %s", path ? path : dir,
-					  thin_strerror(r));
-	*ret_done = true;
-	return 0;
+		return r;
+	p->to = s;
+	if (same)
+		p->from = s;
+	r = thin_repair(p, &quiet, ctx, &result, e);
+	return r ? r : thin_outcome_audit(s, n->nr_data_blocks, f, e);
+}
+
+int thin_renewal_repair(struct thin_renewal *n, struct thin_storage *from,
+			struct thin_repair_params *p, const struct thin_repair_fns *fns,
+			void *ctx, const char *kept_as, char **ret_kept,
+			struct thin_error *e)
+{
+	_cleanup_free char *path = name_beside(n, NEW_SUFFIX);
+	struct thin_outcome f = {0};
+	int r;
+
+	if (!path)
+		return -ENOMEM;
+	p->from = from;
+	p->nr_data_blocks = n->nr_data_blocks;
+	r = make_new(n, path, p, fns, ctx, &f, e);
+	if (!r && !n->in_place)
+		r = exchange(n, path, kept_as, ret_kept, e);
+	if (!r && n->in_place)
+		r = copy_old(n, kept_as, ret_kept, e);
+	if (!r && n->in_place)
+		r = do_in_place(n, p, fns, ctx, &f, e);
+	if (r || n->in_place)
+		(void)unlink(path); /* ours, and of no use any more */
+	close_metadata(n);
+	thin_outcome_fini(&f);
+	return r;
 }

@@ -2,26 +2,56 @@
 #ifndef THINBD_SERVICE_REPAIR_H
 #define THINBD_SERVICE_REPAIR_H
 
-#include "registry/pool_conf.h"
-#include "registry/volumes.h"
-#include "util/errors.h"
+/*
+ * The metadata of a pool that nobody has open, made sound in its place.
+ *
+ * A file is never written to: a new one is made beside it, audited, and
+ * exchanged for it by one renaming.  A block device is copied into the
+ * pool's folder first, and what is to be done to it is tried on a file; then
+ * it is done in place, in blocks that the old superblock does not lead to.
+ * Either way what was there stays in a file METADATA.damaged-TIME.
+ */
 
-#include <stdbool.h>
+#include "registry/pool_conf.h"
+#include "repair/repair.h"
+#include "storage/storage.h"
+
+/* What a repair, or what else makes new metadata, works on. */
+struct thin_renewal {
+	const char *dir;	       /* the pool's */
+	char *path;		       /* of the metadata; owned, no symbolic link */
+	bool in_place;		       /* not a file */
+	struct thin_storage *metadata; /* what is there: exclusive, read-only; owned */
+	uint64_t nr_data_blocks;       /* of the data device; 0: not known */
+};
 
 /*
- * Repair the metadata of the pool in @dir, which nobody has open.
- *
- * Where nothing is @damaged the needs_check mark is taken away.  Otherwise
- * thin_repair, of thin-provisioning-tools, makes new metadata from what can
- * be read; when that passes our audit, and has the devices of all @volumes,
- * it takes the place of the old file, which is kept beside it.
- *
- * Returns 0 and *@ret_done; -ENOENT (no thin_repair); -ENOTSUP (not a file);
- * -EILSEQ (it could not be repaired: nothing has changed); what the system
- * said.
+ * @metadata: open, and from now on owned; NULL: it is not looked at.
+ * Returns 0, after which it needs a fini; -ENOMEM; what the system said.
  */
-THIN_MUST_CHECK int thin_repair(const char *dir, const struct thin_pool_conf *conf,
-				bool damaged, const struct thin_volume_list *volumes,
-				bool *ret_done, struct thin_error *e);
+THIN_MUST_CHECK int thin_renewal_init(struct thin_renewal *n, const char *dir,
+				      const struct thin_pool_conf *conf,
+				      struct thin_storage *metadata,
+				      uint64_t nr_data_blocks, struct thin_error *e);
+void thin_renewal_fini(struct thin_renewal *n);
+
+/* Take away the needs_check mark, and nothing else, of metadata that are sound. */
+THIN_MUST_CHECK int thin_renewal_clear_mark(struct thin_renewal *n, struct thin_error *e);
+
+/*
+ * Repair @from into the place of what is there.  @n->metadata is closed then.
+ * @from: n->metadata, or other metadata that are to take its place.
+ * @p: its from, to and shared are filled in here.  @kept_as: "damaged", or what
+ * else is to stand in the old one's new name.
+ * @ret_kept: where the old one is; free() it.
+ * Returns 0; as thin_repair(), and then nothing has changed; -EUCLEAN (what
+ * came out is not sound: nothing has changed).
+ * Durable: yes; after a crash the one or the other is there.
+ */
+THIN_MUST_CHECK int thin_renewal_repair(struct thin_renewal *n, struct thin_storage *from,
+					struct thin_repair_params *p,
+					const struct thin_repair_fns *fns, void *ctx,
+					const char *kept_as, char **ret_kept,
+					struct thin_error *e);
 
 #endif

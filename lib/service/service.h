@@ -106,6 +106,9 @@ THIN_MUST_CHECK int thin_open_storages(const char *dir, const struct thin_pool_c
 				       struct thin_storage **ret_data,
 				       struct thin_error *e);
 
+/* The data's block size in bytes, as @metadata's superblock says; 0: it does not. */
+uint64_t thin_block_size(struct thin_storage *metadata);
+
 /*
  * How many blocks @data_bytes are, by what @metadata's superblock says of
  * their size; 0 where it says nothing.

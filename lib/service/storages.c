@@ -85,8 +85,7 @@ static uint64_t metadata_low_water(const struct thin_amount *a, uint64_t nr_bloc
 	return thin_amount_bytes(a, nr_blocks);
 }
 
-/* As the superblock says; 0: it can not be told. */
-static uint64_t block_size_of(struct thin_storage *metadata)
+uint64_t thin_block_size(struct thin_storage *metadata)
 {
 	_Alignas(8) uint8_t block[THIN_METADATA_BLOCK];
 	const struct thin_disk_superblock *sb = (const void *)block;
@@ -99,7 +98,7 @@ static uint64_t block_size_of(struct thin_storage *metadata)
 
 uint64_t thin_data_blocks(struct thin_storage *metadata, uint64_t data_bytes)
 {
-	uint64_t block_size = block_size_of(metadata);
+	uint64_t block_size = thin_block_size(metadata);
 
 	return block_size ? data_bytes / block_size : 0;
 }

@@ -130,6 +130,7 @@ static const struct thinbd_param grow_params[] = {
 
 static const struct thinbd_param check_params[] = {
 	FLAG("repair", "repair what can be repaired"),
+	FLAG("force", "with --repair: also where volumes lose what can not be read"),
 };
 
 static const struct thinbd_param dump_params[] = {

@@ -117,10 +117,11 @@ static int on_finding(void *ctx, const struct thin_finding *f)
 
 	if (f->kind == THIN_AUDIT_SB_NEEDS_CHECK)
 		v->needs_check = true;
-	if (f->severity == THIN_AUDIT_NOTE)
+	/* Of the notes one is for the owner: part of it may be another part. */
+	if (f->severity == THIN_AUDIT_NOTE && f->kind != THIN_AUDIT_DOUBLE_FLAGGED)
 		return 0;
-	v->errors++;
-	v->damage++;
+	v->errors += f->severity != THIN_AUDIT_NOTE;
+	v->damage += f->severity != THIN_AUDIT_NOTE;
 	if (is_leak(f) && f->last != UINT64_MAX)
 		v->leaks += f->last - f->first + 1;
 	thin_finding_format(f, name_of, v, text, sizeof(text));
@@ -155,7 +156,7 @@ int thin_verdict_audit(struct thin_verdict *v, struct thin_storage *metadata,
 	return 0;
 }
 
-struct json_object *thin_verdict_json(struct thin_verdict *v, bool repaired)
+struct json_object *thin_verdict_json(struct thin_verdict *v)
 {
 	struct json_object *o = json_object_new_object();
 
@@ -168,7 +169,6 @@ struct json_object *thin_verdict_json(struct thin_verdict *v, bool repaired)
 	thin_json_add(o, "clean", json_object_new_boolean(!v->errors && !v->needs_check));
 	thin_json_add(o, "errors", thin_json_number(v->errors));
 	thin_json_add(o, "leaks", thin_json_number(v->leaks));
-	thin_json_add(o, "repaired", json_object_new_boolean(repaired));
 	thin_json_add(o, "blocks_checked", thin_json_number(v->blocks_read));
 	thin_json_add(o, "problems", json_object_get(v->problems));
 	return o;

@@ -41,6 +41,6 @@ void thin_verdict_add(struct thin_verdict *v, const char *name, const char *fmt,
 	__attribute__((format(printf, 3, 4)));
 
 /* As the request's result; NULL: no memory. */
-struct json_object *thin_verdict_json(struct thin_verdict *v, bool repaired);
+struct json_object *thin_verdict_json(struct thin_verdict *v);
 
 #endif

@@ -68,7 +68,7 @@ deleted="{'deleted': ['str'], 'freed_bytes': 'int', 'freeing_bytes': 'int', 'dry
 shape "$deleted" delete vm1@b --dry-run
 shape "$deleted" delete vm1@b
 shape "{'clean': 'bool', 'errors': 'int', 'leaks': 'int', 'repaired': 'bool',
-    'blocks_checked': 'int', 'problems': ['any']}" check
+    'blocks_checked': 'int', 'problems': ['any'], 'kept': 'str?', 'losses': ['any'], 'remarks': ['any']}" check
 shape "'str'" message reserve_metadata_snap
 shape "'str'" message release_metadata_snap
 shape "'str'" status --dm

@@ -144,11 +144,12 @@ class MappingCheck:
         """
         mapped = Counter()          # block -> mappings in live devices
         if repeated:
-            entries = {}            # leaf's block -> its (key, block) pairs with a repeated block
+            entries = {}            # leaf's block -> its (key, block, time) with a repeated block
             for leaf in self._leaves:
-                pairs = [(key, value >> layout.TIME_BITS) for key, value in zip(leaf.keys, leaf.values)]
-                entries[leaf.block] = [(key, block) for key, block in pairs if block in repeated]
-                for _, block in entries[leaf.block]:
+                pairs = [(key, value >> layout.TIME_BITS, value & TIME_MASK)
+                         for key, value in zip(leaf.keys, leaf.values)]
+                entries[leaf.block] = [pair for pair in pairs if pair[1] in repeated]
+                for _, block, _ in entries[leaf.block]:
                     mapped[block] += leaf.live
             self._check_double(entries)
         for leaf in self._leaves:
@@ -173,16 +174,20 @@ class MappingCheck:
         done = set()
         for version in self._versions:
             for device, root in sorted(version.roots.items()):
-                if root is None or root.block in done:
+                snapshotted = version.details[device][3] if version.name == "live" and device in version.details else 0
+                if root is None or (root.block, snapshotted) in done:
                     continue
-                done.add(root.block)
+                done.add((root.block, snapshotted))
                 seen = {}
                 for leaf in leaves(root):
                     work += 1 + len(entries.get(leaf.block, ()))
-                    for key, block in entries.get(leaf.block, ()):
-                        other = seen.setdefault(block, key)
+                    for key, block, time in entries.get(leaf.block, ()):
+                        other, other_time = seen.get(block, (key, time))
+                        seen[block] = key, time
                         if other != key:
-                            self._findings.add("DOUBLE_MAPPING", "data block %d is also mapped at key %d" % (
+                            flagged = max(time, other_time) < snapshotted
+                            kind = "DOUBLE_FLAGGED" if flagged else "DOUBLE_MAPPING"
+                            self._findings.add(kind, "data block %d is also mapped at key %d" % (
                                 block, other), **Place(device, key, key).where(SUBTREE, leaf.block))
                 if work > MAX_WORK:
                     self._findings.add("WORK_LIMIT", "not all devices were checked for double mappings")

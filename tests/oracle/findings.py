@@ -52,6 +52,7 @@ KINDS = {
     "MAPPING_PAST_END": ("fatal", "a mapping to a data block past the end"),
     "MAPPING_TIME": ("fatal", "a mapping is newer than the superblock's time"),
     "DOUBLE_MAPPING": ("fatal", "a device maps one data block twice"),
+    "DOUBLE_FLAGGED": ("note", "a device maps one data block twice, and copies either before it is written"),
     "SHARED_NOT_FLAGGED": ("fatal", "a data block in two devices, but one of them would write to it in place"),
     "DEVICE_NO_DETAILS": ("fatal", "a device has mappings but no details"),
     "DEVICE_NO_MAPPING": ("fatal", "a device has details but no mapping tree"),
