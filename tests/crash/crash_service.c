@@ -248,6 +248,28 @@ static int kills(struct session *s, const struct house_base *base)
 	return r;
 }
 
+/* Its origin goes from a volume that is written to, copied and killed meanwhile. */
+static int flattens(struct session *s, const struct house_base *base)
+{
+	static const char *const texts[] = {
+		"C 3; F 3; w 3 4 12; f 3",
+		"C 3; w 3 20 12; s 3 4; F 3; s 3 5; F 4",
+	};
+	unsigned step = s->opt.long_run ? 1 : 7, events = s->opt.long_run ? 60 : 42;
+	char text[100];
+	int r = 0;
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]) && !r; i++)
+		if (session_mine(s))
+			r = run_given(s, base, texts[i]);
+	for (unsigned at = 0; at < events && !r; at += step) {
+		snprintf(text, sizeof(text), "C 3; x %u; F 3; c 7; w 3 2 3; F 3", at);
+		if (session_mine(s))
+			r = run_given(s, base, text);
+	}
+	return r;
+}
+
 /* --- random ones
  * ------------------------------------------------------------------------------ */
 
@@ -318,6 +340,8 @@ int main(int argc, char *argv[])
 		r = sequences(&s, &base);
 		if (!r)
 			r = kills(&s, &base);
+		if (!r)
+			r = flattens(&s, &base);
 		if (!r)
 			r = randoms(&s, &base);
 	}

@@ -100,6 +100,24 @@ static bool ask(struct thinbd *t, const char *request, char **ret_reply)
 /* --- the folder ------------------------------------------------------------------------
  */
 
+/* What volumes are laid over: it is ours, not the library's to write. */
+static void make_origin(void)
+{
+	uint8_t sector[THIN_SECTOR];
+	char path[256];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/base", dir);
+	file = fopen(path, "w");
+	for (uint64_t s = 0; s < HOUSE_VOLUME; s++) {
+		stamp_fill(sector, STAMP_ORIGIN, s);
+		if (!file || fwrite(sector, sizeof(sector), 1, file) != 1)
+			abort();
+	}
+	if (fclose(file))
+		abort();
+}
+
 void house_found(void)
 {
 	const char *tmp = getenv("TMPDIR");
@@ -119,6 +137,7 @@ void house_found(void)
 		exit(1);
 	}
 	free(reply);
+	make_origin();
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -314,6 +333,37 @@ static int do_create(struct house *h, const struct op *op)
 	m.kind = MARK_CREATED;
 	return request(h, m, "{'verb':'create','args':{'name':'v%u','size':%" PRIu64 "}}",
 		       op->volume, HOUSE_VOLUME * THIN_SECTOR);
+}
+
+/* All of it is the origin's. */
+static int do_create_over(struct house *h, const struct op *op)
+{
+	struct rec_mark m = {.kind = MARK_CREATE,
+			     .volume = op->volume,
+			     .first = HOUSE_VOLUME,
+			     .nr = HOUSE_VOLUME};
+
+	if (!is_free(h, op->volume))
+		return 0;
+	mark(h, m);
+	m.kind = MARK_CREATED;
+	return request(h, m, "{'verb':'create','args':{'name':'v%u','origin':'%s/base'}}",
+		       op->volume, dir);
+}
+
+/* What it reads as does not change: there is nothing to mark. */
+static int do_flatten(struct house *h, const struct op *op)
+{
+	char text[100], *reply;
+
+	if (!is_there(h, op->volume))
+		return 0;
+	snprintf(text, sizeof(text), "{\"verb\":\"flatten\",\"args\":{\"name\":\"v%u\"}}",
+		 op->volume);
+	if (!ask(h->t, text, &reply) && !rec_killed(h->rec))
+		say(h->failure, sizeof(h->failure), "%s: %.300s", text, reply);
+	free(reply);
+	return h->failure[0] ? -EINVAL : 0;
 }
 
 static int do_snapshot(struct house *h, const struct op *op)
@@ -535,6 +585,10 @@ static int do_it(struct house *h, const struct op *op)
 	switch (op->kind) {
 	case 'c':
 		return do_create(h, op);
+	case 'C':
+		return do_create_over(h, op);
+	case 'F':
+		return do_flatten(h, op);
 	case 's':
 		return do_snapshot(h, op);
 	case 'q':

@@ -19,7 +19,9 @@ static const char *takes(char kind)
 	case 'Z':
 		return "vfn";
 	case 'f':
+	case 'F':
 	case 'c':
+	case 'C':
 	case 'd':
 	case 'b':
 	case 'a':
