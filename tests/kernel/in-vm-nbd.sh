@@ -1,19 +1,24 @@
 #!/usr/bin/env bash
-# in-vm-nbd.sh BASE FILES: the part of test-nbd.sh that runs under the kernel.
+# in-vm-nbd.sh BASE FILES OUT: the part of test-nbd.sh that runs under the kernel.
 #
 # Two volumes: `system`, 128M over BASE, a smaller ext4 image with what is in the
 # folder FILES; `scratch`, over nothing, for xfs. Their pool is on block devices.
 # They are served on a Unix socket first, after a kill -9 on TCP with two
 # connections a volume, and in the end dm-thin takes over. Nothing is tidied up
-# after a failure: the machine ends with this script.
+# after a failure: the machine ends with this script. All that talks to a device
+# has a time in which it has to be done, see bounded.sh.
 # shellcheck source-path=SCRIPTDIR
 here=$(dirname "$(realpath "$0")")
 . "$here/../interop/functions.sh"
+. "$here/bounded.sh"
 
 base=$1
 files=$2
+out=$3
 pool=$work/pool
 port=10809
+lost=100     # seconds, until a request without an answer has failed
+patience=300 # seconds; see bounded.sh
 mnt=$work/mnt
 
 thinbd() { "$thinbd" --pool "$pool" "$@"; }
@@ -24,17 +29,21 @@ field() {
 }
 
 mapped() { field "$1" mapped_bytes; }
+used() { thinbd --json status | jq .data.used_bytes; }
 device_id() { field "$1" device; }
 
 ### Devices
 
-# attach VOLUME DEVICE, by the way that is $listen's.
+# attach VOLUME DEVICE, by the way that is $listen's. Without a time-out the kernel
+# waits for ever for what a server that is gone has not answered.
 attach() {
     local way=(-unix "$socket")
     [ "${listen[0]}" = -U ] || way=(127.0.0.1 "$port" -C 2)
-    quietly nbd-client "${way[@]}" -N "$1" "/dev/$2"
-    until [ "$(blockdev --getsize64 "/dev/$2")" -gt 0 ]; do sleep 0.1; done
+    within "$patience" quietly nbd-client "${way[@]}" -t "$lost" -N "$1" "/dev/$2"
+    until_true "$patience" has_a_size "$2"
 }
+
+has_a_size() { [ "$(blockdev --getsize64 "/dev/$1")" -gt 0 ]; }
 
 # connections NUMBER: that many TCP connections are open, as the server sees them.
 connections() {
@@ -43,15 +52,17 @@ connections() {
     [ "$found" -eq "$1" ] || fail "$found TCP connections, not $1"
 }
 
-detach() { nbd-client -d "/dev/$1" >/dev/null; }
+detach() { within "$patience" quietly nbd-client -d "/dev/$1"; }
 
 # mount_at DEVICE FOLDER [OPTION...]
 mount_at() {
     local device=$1 folder=$mnt/$2
     shift 2
     mkdir -p "$folder"
-    mount "$@" "/dev/$device" "$folder"
+    within "$patience" mount "$@" "/dev/$device" "$folder"
 }
+
+unmount() { within "$patience" umount "$mnt/$1"; }
 
 # The log of the last mount says that a journal had to be replayed.
 was_replayed() { dmesg | grep -Eq "\($1\): (recovery complete|Ending recovery)"; }
@@ -78,11 +89,13 @@ start_noise() {
 
 stop_noise() {
     kill "$noise" 2>/dev/null || :
-    wait "$noise" 2>/dev/null || :
+    until_true "$patience" noise_is_gone
 }
 
+noise_is_gone() { ! kill -0 "$noise" 2>/dev/null; }
+
 fio_verifies() {
-    quietly fio --name=verify --directory="$1" --size=6M --rw=randwrite \
+    within "$patience" quietly fio --name=verify --directory="$1" --size=6M --rw=randwrite \
             --bsrange=4k-128k --direct=1 --ioengine=psync --numjobs=2 \
             --verify=crc32c --verify_state_save=0 --verify_fatal=1 --do_verify=1
     rm "$1"/verify.*
@@ -119,18 +132,22 @@ use_xfs() {
     put "$mnt/scratch" before
 }
 
-# trim_gives_space_back VOLUME MEBIBYTES: but for some blocks at the edges.
+# trim_gives_space_back VOLUME MEBIBYTES: but for some blocks at the edges. The
+# volume has less at once; the pool, when that is durable.
 trim_gives_space_back() {
-    local with without
+    local with used_with without space=$((($2 - 2) << 20))
     dd if=/dev/zero of="$mnt/$1/big" bs=1M count="$2" conv=fsync status=none
-    with=$(mapped "$1")
+    with=$(mapped "$1") used_with=$(used)
     rm "$mnt/$1/big"
     sync -f "$mnt/$1" # ext4 trims what its journal says is free
-    fstrim "$mnt/$1"
+    within "$patience" fstrim "$mnt/$1"
     without=$(mapped "$1")
-    [ $((with - without)) -ge $((($2 - 2) << 20)) ] ||
+    [ $((with - without)) -ge $space ] ||
         fail "fstrim: $1 had $with bytes mapped, has $without"
+    until_true "$patience" uses_at_most $((used_with - space))
 }
+
+uses_at_most() { [ "$(used)" -le "$1" ]; }
 
 # Of both volumes at one moment, in the middle of writes.
 snapshot_while_mounted() {
@@ -160,14 +177,14 @@ snapshot_while_mounted() {
 
 # release FOLDER DEVICE
 release() {
-    umount "$mnt/$1"
+    unmount "$1"
     detach "$2"
 }
 
 # fsck VOLUME DEVICE COMMAND...
 fsck() {
     attach "$1" "$2"
-    quietly "${@:3}" "/dev/$2"
+    within "$patience" quietly "${@:3}" "/dev/$2"
     detach "$2"
 }
 
@@ -182,7 +199,8 @@ kill_and_come_back() {
     detach nbd0
     detach nbd1
     stop_noise
-    umount "$mnt/system" "$mnt/scratch"
+    unmount system
+    unmount scratch
 
     listen=(-i 127.0.0.1 -p "$port")
     start_server "$pool"
@@ -220,11 +238,13 @@ let_dm_thin_take_over() {
         has "$mnt/system" $name
         has "$mnt/scratch" $name
     done
-    umount "$mnt/system" "$mnt/scratch"
+    unmount system
+    unmount scratch
     dmsetup remove system scratch
     dmsetup remove pool
 }
 
+end_within 1200
 make_pool
 start_server "$pool"
 proves "ext4 on a volume over a smaller image: same files, and it can grow"

@@ -18,7 +18,9 @@ cp -r "$tests/unit" "$work/files"
 quietly mkfs.ext4 -q -d "$work/files" "$base"
 before=$(sum_of "$base")
 
-"$here/vm" --mem 3G --timeout 600 -- \
-    env THINBD_BUILD_DIR="$build" "$here/in-vm-nbd.sh" "$base" "$work/files"
+# What is found out about a failure is kept in the folder $work/out.
+mkdir "$work/out"
+"$here/vm" --mem 3G --timeout 1500 --out "$work/out" -- \
+    env THINBD_BUILD_DIR="$build" "$here/in-vm-nbd.sh" "$base" "$work/files" "$work/out"
 
 [ "$(sum_of "$base")" = "$before" ] || fail "the image was written to"
