@@ -124,15 +124,22 @@ static void check_low_water(struct thin_pool *pool, uint64_t free, uint64_t mark
 	*told = low;
 }
 
+void thin_pool_set_low_water(struct thin_pool *pool, uint64_t data, uint64_t metadata)
+{
+	atomic_store(&pool->low_water_data, data);
+	atomic_store(&pool->low_water_metadata, metadata);
+	thin_worker_kick(&pool->watcher);
+}
+
 void thin_pool_watch(struct thin_pool *pool)
 {
-	const struct thin_pool_params *p = &pool->params;
 	struct thin_metadata_info info;
 
 	thin_metadata_info(pool->m, &info);
-	check_low_water(pool, thin_guarantees_spare(pool, &info), p->low_water_data,
-			&pool->low_data, THIN_EVENT_LOW_DATA);
-	check_low_water(pool, info.metadata_free, p->low_water_metadata,
+	check_low_water(pool, thin_guarantees_spare(pool, &info),
+			atomic_load(&pool->low_water_data), &pool->low_data,
+			THIN_EVENT_LOW_DATA);
+	check_low_water(pool, info.metadata_free, atomic_load(&pool->low_water_metadata),
 			&pool->low_metadata, THIN_EVENT_LOW_METADATA);
 	thin_pool_tell(pool);
 	thin_volumes_watch(pool);

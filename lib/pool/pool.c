@@ -29,7 +29,11 @@ static void init(struct thin_pool *pool, const struct thin_pool_params *params)
 {
 	uint64_t interval_ns = thin_max(params->commit_interval_s, 1) * NS_PER_S;
 
-	*pool = (struct thin_pool){.params = *params};
+	*pool = (struct thin_pool){
+		.params = *params,
+		.low_water_data = params->low_water_data,
+		.low_water_metadata = params->low_water_metadata,
+	};
 	thin_mutex_init(&pool->mode_lock);
 	thin_mutex_init(&pool->volumes_lock);
 	thin_cond_init(&pool->volumes_changed);
@@ -242,8 +246,8 @@ void thin_pool_status(struct thin_pool *pool, struct thin_pool_status *ret)
 	*ret = (struct thin_pool_status){
 		.mode = thin_pool_mode(pool),
 		.block_size = pool->block_size,
-		.low_water_data = pool->params.low_water_data,
-		.low_water_metadata = pool->params.low_water_metadata,
+		.low_water_data = atomic_load(&pool->low_water_data),
+		.low_water_metadata = atomic_load(&pool->low_water_metadata),
 		.queue_if_full = pool->params.queue_if_full,
 		.discard = pool->params.discard,
 	};

@@ -209,6 +209,12 @@ THIN_MUST_CHECK int thin_pool_set_reserve(struct thin_pool *pool, uint32_t devic
 /* How many blocks are kept free for @device. */
 uint64_t thin_pool_reserve_left(struct thin_pool *pool, uint32_t device);
 
+/*
+ * From which number of free blocks on there are THIN_EVENT_LOW_DATA and
+ * THIN_EVENT_LOW_METADATA; 0: never.  For a pool that has grown.
+ */
+void thin_pool_set_low_water(struct thin_pool *pool, uint64_t data, uint64_t metadata);
+
 /* The first device with an id of at least @from; -ENOENT where there is none. */
 THIN_MUST_CHECK int thin_pool_next_device(struct thin_pool *pool, uint32_t from,
 					  struct thin_device_info *ret);

@@ -136,6 +136,7 @@ struct thin_pool {
 	_Atomic enum thin_pool_mode mode; /* changed under mode_lock */
 	atomic_uint untold;		  /* events as bits */
 	atomic_bool telling;
+	_Atomic uint64_t low_water_data, low_water_metadata; /* blocks; 0: never */
 	bool low_data, low_metadata; /* told already; the watcher's */
 
 	/* volume.c */

@@ -87,7 +87,7 @@ static bool do_step(struct thin_extender *x, const struct step *step, bool *give
 {
 	if (*given_up || !(step->data + step->metadata))
 		return false;
-	int r = thin_pool_grow(x->t->pool, step->data, step->metadata);
+	int r = thin_grow(x->t, step->data, step->metadata);
 	tell(x, step, r);
 	*given_up = r != 0;
 	return !r;

@@ -122,6 +122,9 @@ void thin_pool_policy(const struct thin_pool_conf *conf, struct thin_pool_params
 void thin_pool_low_water(const struct thin_pool_conf *conf,
 			 struct thin_pool_params *params);
 
+/* As thin_pool_grow(); the low-water marks follow. */
+THIN_MUST_CHECK int thin_grow(struct thinbd *t, uint64_t data, uint64_t metadata);
+
 /* --- handles.c: who has what open ----------------------------------------- */
 
 /* How many have @device open; all of them for THIN_NO_DEVICE. */

@@ -116,3 +116,23 @@ void thin_pool_low_water(const struct thin_pool_conf *conf,
 		params->low_water_data = thin_data_blocks(
 			params->metadata, thin_amount_bytes(&conf->low_water, bytes));
 }
+
+/* What low is depends on the size. */
+static void follow_low_water(struct thinbd *t)
+{
+	const struct thin_amount *mark = &t->conf.low_water;
+	struct thin_pool_status s;
+
+	thin_pool_status(t->pool, &s);
+	uint64_t bytes = s.metadata.nr_data_blocks * t->block_size;
+	thin_pool_set_low_water(t->pool, thin_amount_bytes(mark, bytes) / t->block_size,
+				metadata_low_water(mark, s.metadata.nr_metadata_blocks));
+}
+
+int thin_grow(struct thinbd *t, uint64_t data, uint64_t metadata)
+{
+	int r = thin_pool_grow(t->pool, data, metadata);
+
+	follow_low_water(t);
+	return r;
+}

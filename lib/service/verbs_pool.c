@@ -141,7 +141,7 @@ int thin_do_grow(struct thin_call *c, struct json_object **ret, struct thin_erro
 				      c->t->dir,
 				      (unsigned long long)(THIN_MAX_METADATA_BLOCKS *
 							   THIN_METADATA_BLOCK));
-	r = thin_pool_grow(c->t->pool, data, metadata);
+	r = thin_grow(c->t, data, metadata);
 	switch (r) {
 	case 0:
 		*ret = status_json(c->t);
