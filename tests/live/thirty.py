@@ -35,7 +35,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 # pylint: disable=wrong-import-position
 from ground import (CLI, Failed, Pool, in_memory, need, seed_from_environment, should,
                     story)
-from known import Facts, Verbs, facts_of, volumes_of
+from known import Verbs, facts_of, volumes_of
 from writer import Log, Wrong
 
 SIZE = 8 << 20
@@ -279,7 +279,8 @@ class World:
         self.over = threading.Event()
         self.contents = {}
         self.pool = Pool(work)
-        self.pool.t("init", "--data-size", "1G", "--metadata-size", "16M")
+        self.pool.t("init", "--data-size", "2G", "--metadata-size", "16M", "--set",
+                    "auto_extend_step=0")
         self.base_path = work / "base"
         self.base = self.make_base()
         fio = [f"fio{i}" for i in range(FIOS)]
@@ -340,7 +341,8 @@ class World:
         self.pool.stop()
         there, unnamed = volumes_of(self.pool.json("list"))
         still = self.still
-        should(facts_of(self.pool, unnamed) == still.facts, "the pool has other facts")
+        facts = facts_of(self.pool, unnamed)
+        should(facts == still.facts, "the pool has", facts, "and should have", still.facts)
         mine = {n: x for n, x in there.items() if n.startswith("still.")}
         should(mine == {n: v.looks() for n, v in still.volumes.items()}, "the list is", mine)
         self.pool.check(unnamed=unnamed)
