@@ -139,6 +139,23 @@ int thin_block_set_union(struct thin_block_set *to, const struct thin_block_set 
 	return thin_block_set_for_each_run(from, add_run, to);
 }
 
+static void subtract_chunk(struct thin_block_set *s, const struct thin_block_chunk *from)
+{
+	struct thin_block_chunk *c = find_chunk(s, from->number);
+
+	for (size_t w = 0; c && w < WORDS; w++) {
+		s->nr -= (uint64_t)__builtin_popcountll(c->words[w] & from->words[w]);
+		c->words[w] &= ~from->words[w];
+	}
+}
+
+void thin_block_set_subtract(struct thin_block_set *s, const struct thin_block_set *from)
+{
+	for (size_t i = 0; i < from->nr_slots; i++)
+		if (from->table[i])
+			subtract_chunk(s, from->table[i]);
+}
+
 static int by_number(const void *a, const void *b)
 {
 	uint64_t x = (*(struct thin_block_chunk *const *)a)->number;

@@ -35,6 +35,9 @@ bool thin_block_set_has(const struct thin_block_set *s, uint64_t block);
 THIN_MUST_CHECK int thin_block_set_union(struct thin_block_set *to,
 					 const struct thin_block_set *from);
 
+/* Remove all members of @from from @s.  Cost: 64 of them at a time. */
+void thin_block_set_subtract(struct thin_block_set *s, const struct thin_block_set *from);
+
 /*
  * Call @fn for each run of consecutive members, ascending, until it returns
  * other than 0, which is returned.

@@ -200,25 +200,13 @@ int thin_freed_for_each(const struct thin_freed *freed,
 	return thin_block_set_for_each_run(&freed->data, fn, ctx);
 }
 
-static int make_available(void *ctx, uint64_t block, uint64_t nr)
-{
-	struct thin_quarantine *q = ctx;
-
-	for (uint64_t i = 0; i < nr; i++)
-		thin_block_set_remove(&q->unavailable, block + i);
-	return 0;
-}
-
-/*
- * Going through a set takes a little memory.  Where there is none, the
- * blocks stay unavailable until the pool is opened again: nothing is lost.
- */
+/* A million blocks may have been freed: not one by one, while others wait. */
 static void release(struct thin_metadata *m, const struct thin_freed *freed)
 {
-	(void)thin_block_set_for_each_run(&freed->data, make_available,
-					  thin_sm_disk_quarantine(m->sm_data));
-	(void)thin_block_set_for_each_run(&freed->metadata, make_available,
-					  thin_sm_metadata_quarantine(m->sm_metadata));
+	thin_block_set_subtract(&thin_sm_disk_quarantine(m->sm_data)->unavailable,
+				&freed->data);
+	thin_block_set_subtract(&thin_sm_metadata_quarantine(m->sm_metadata)->unavailable,
+				&freed->metadata);
 }
 
 void thin_metadata_release(struct thin_metadata *m, struct thin_freed *freed)

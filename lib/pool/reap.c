@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "pool/pool_internal.h"
 
+#include "util/checked.h"
+
 #include <assert.h>
 #include <errno.h>
 
@@ -46,13 +48,22 @@ void thin_reap_put(struct thin_pool *pool, struct thin_freed *freed)
 	thin_mutex_unlock(&rp->lock);
 }
 
+/* A file system keeps writers off the file for as long as one punch takes. */
+#define PUNCH_AT_ONCE (UINT64_C(16) << 20)
+
 /* A hint to the storage: a failure costs space there, and nothing else. */
 static int punch(void *ctx, uint64_t dblock, uint64_t nr)
 {
 	struct thin_pool *pool = ctx;
-	int r = thin_storage_punch(pool->params.data, dblock * pool->block_size,
-				   nr * pool->block_size);
+	uint64_t at = dblock * pool->block_size, end = at + nr * pool->block_size;
+	int r = 0;
 
+	while (at < end && r != -ENOTSUP) {
+		uint64_t len = thin_min(end - at, PUNCH_AT_ONCE);
+
+		r = thin_storage_punch(pool->params.data, at, len);
+		at += len;
+	}
 	pool->reaper.no_punch = r == -ENOTSUP;
 	return pool->reaper.no_punch;
 }

@@ -112,9 +112,32 @@ static void stops_when_told(void **state)
 	thin_block_set_clear(&set);
 }
 
+static void subtract(void **state)
+{
+	struct thin_block_set a = {0}, b = {0};
+
+	(void)state;
+	for (uint64_t i = 0; i < 100000; i += 3)
+		assert_int_equal(thin_block_set_add(&a, i), 0);
+	for (uint64_t i = 0; i < 200000; i += 7)
+		assert_int_equal(thin_block_set_add(&b, i), 0);
+	thin_block_set_subtract(&a, &b);
+	for (uint64_t i = 0; i < 100000; i++)
+		assert_int_equal(thin_block_set_has(&a, i), i % 3 == 0 && i % 7 != 0);
+	assert_int_equal(a.nr, 33334 - 4762);
+	thin_block_set_subtract(&b, &b);
+	assert_int_equal(b.nr, 0);
+	thin_block_set_subtract(&b, &a);
+	thin_block_set_clear(&a);
+	thin_block_set_subtract(&b, &a);
+	assert_int_equal(b.nr, 0);
+	thin_block_set_clear(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(subtract),
 		cmocka_unit_test(like_an_array_of_flags),
 		cmocka_unit_test(runs_cross_chunks),
 		cmocka_unit_test(stops_when_told),
