@@ -253,6 +253,10 @@ static void sizes_change(void **state)
 	done(ok("{'verb':'resize','args':{'name':'vm1','size':'1M'}}"));
 	assert_true(has_bytes(t, "vm1", 0, 100000, 'x'));
 	assert_true(has_bytes(t, "vm1", 100000, MIB(1) - 100000, 0));
+	/* nor does the rest of a block go unasked */
+	put_bytes(t, "vm1", KIB(120), KIB(8), 'y');
+	refused("EBUSY", "--force",
+		"{'verb':'resize','args':{'name':'vm1','size':100000}}");
 	refused("ENOENT", "vm2: ", "{'verb':'resize','args':{'name':'vm2','size':'1M'}}");
 	refused("EINVAL", "vm1: size",
 		"{'verb':'resize','args':{'name':'vm1','size':0}}");
