@@ -142,6 +142,7 @@ make_a_pool() {
     tellers=kernel
     story_of_a_pool
     message reserve_metadata_snap
+    thin_dump -m /dev/vde >"$out/theirs.held"
     step write plain 98 2M 100K
     pool_is_well
 }

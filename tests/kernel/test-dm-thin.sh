@@ -144,3 +144,5 @@ sums_are_the_models "$out/theirs.after.sums"
 serve_what_the_kernel_left "$out/theirs.after" \
                            "$work/their-metadata" "$work/their-data"
 same "$out/theirs.after.sums" "$work/served.sums" "the kernel's pool"
+thin_dump -m "$work/their-metadata" >"$work/theirs.held"
+same "$out/theirs.held" "$work/theirs.held" "the kernel's metadata snapshot"
