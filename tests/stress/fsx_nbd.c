@@ -720,6 +720,8 @@ int main(int argc, char **argv)
 		       (double)(served_now() - begun) / 1e9);
 		fflush(stdout);
 	}
+	printf("%" PRIu64 " operations in %" PRIu64 " pools\n", ops / episodes * episodes,
+	       episodes);
 	free(fsx.buf);
 	free(fsx.back);
 	free(fsx.base.bytes);
