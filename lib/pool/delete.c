@@ -103,18 +103,6 @@ static int remove_some(struct emptying *x)
 	return r;
 }
 
-static int empty(struct emptying *x)
-{
-	int r = 0;
-
-	while (x->next < UINT64_MAX && !r) {
-		r = remove_some(x);
-		if (!r)
-			r = commit_between(x);
-	}
-	return r;
-}
-
 /* Until what is left is one step's work. */
 static int empty_mostly(struct emptying *x)
 {
@@ -211,20 +199,4 @@ int thin_pool_delete_work(struct thin_pool *pool, uint32_t device, uint64_t max,
 	r = thin_metadata_delete_work(core->d, max, ret);
 	thin_core_unpin(core);
 	return r;
-}
-
-int thin_pool_truncate(struct thin_pool *pool, uint32_t device, uint64_t bytes)
-{
-	struct emptying x = {.next = thin_div_up(bytes, pool->block_size)};
-	int r = thin_pool_may_change(pool);
-
-	if (!r)
-		r = thin_core_claim(pool, device, &x.core);
-	if (r)
-		return r;
-	r = empty(&x);
-	thin_core_unpin(x.core);
-	if (!r)
-		r = thin_commit_change(pool);
-	return r ? thin_commit_error(pool, r) : 0;
 }

@@ -98,6 +98,56 @@ int thin_volume_trim(struct thin_volume *v, uint64_t offset, uint64_t len, unsig
 	return flags & THIN_FUA ? thin_commit_volume(core) : 0;
 }
 
+/* --- truncating ---------------------------------------------------------------- */
+
+/* Steps between commits, which give the first blocks back meanwhile. */
+#define STEPS_PER_COMMIT 64
+
+/*
+ * All that is behind is held for a step: nobody who has the volume open gets
+ * there.
+ */
+static int truncate_some(struct thin_core *core, uint64_t *next)
+{
+	struct thin_range range;
+	int r;
+
+	thin_gate_enter(&core->gate);
+	thin_range_lock(&core->ranges, &range, *next, UINT64_MAX);
+	r = unmap_some(core, *next, UINT64_MAX, next);
+	thin_range_unlock(&core->ranges, &range);
+	thin_gate_leave(&core->gate);
+	return r;
+}
+
+static int truncate_all(struct thin_core *core, uint64_t next)
+{
+	int r = 0;
+
+	for (unsigned step = 1; next < UINT64_MAX && !r; step++) {
+		r = truncate_some(core, &next);
+		if (!r && (step % STEPS_PER_COMMIT == 0 || thin_space_scarce(core->pool)))
+			r = thin_commit_now(core->pool);
+	}
+	return r;
+}
+
+int thin_pool_truncate(struct thin_pool *pool, uint32_t device, uint64_t bytes)
+{
+	struct thin_core *core;
+	int r = thin_pool_may_change(pool);
+
+	if (!r)
+		r = thin_core_pin(pool, device, &core);
+	if (r)
+		return r;
+	r = truncate_all(core, thin_div_up(bytes, pool->block_size));
+	thin_core_unpin(core);
+	if (!r)
+		r = thin_commit_change(pool);
+	return r ? thin_commit_error(pool, r) : 0;
+}
+
 int thin_volume_zero(struct thin_volume *v, uint64_t offset, uint64_t len, unsigned flags)
 {
 	struct thin_pool *pool = v->core->pool;

@@ -16,6 +16,7 @@
 
 struct mapping {
 	struct thin_origin *origin;
+	uint64_t origin_end; /* bytes */
 	uint64_t begin, end; /* bytes: the range that was asked for */
 	thin_map_fn *fn;
 	void *ctx;
@@ -67,8 +68,7 @@ static int add_origin(struct mapping *m, uint64_t from, uint64_t to)
 
 static int add_unmapped(struct mapping *m, uint64_t from, uint64_t to)
 {
-	uint64_t size = m->origin ? thin_origin_size(m->origin) : 0;
-	uint64_t below = thin_max(from, thin_min(to, size));
+	uint64_t below = thin_max(from, thin_min(to, m->origin_end));
 	int r = from < below ? add_origin(m, from, below) : 0;
 
 	return r || below == to ? r : add(m, to - below, THIN_MAP_ZERO);
@@ -106,6 +106,7 @@ static int map(struct mapping *m, struct thin_core *core)
 	int r;
 
 	m->origin = thin_core_origin_enter(core);
+	m->origin_end = thin_core_origin_end(core, m->origin);
 	r = map_runs(m, core);
 	thin_core_origin_leave(core, m->origin);
 	return r;

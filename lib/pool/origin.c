@@ -131,11 +131,10 @@ static int check(const struct thin_origin *o)
 	return atomic_load_explicit(&o->stale, memory_order_relaxed) ? -ESTALE : 0;
 }
 
-int thin_origin_gather(struct thin_origin *o, struct thin_gather *g, uint64_t offset,
-		       void *buf, size_t len)
+int thin_origin_gather(struct thin_origin *o, uint64_t end, struct thin_gather *g,
+		       uint64_t offset, void *buf, size_t len)
 {
-	uint64_t size = o ? thin_origin_size(o) : 0;
-	size_t below = offset < size ? (size_t)thin_min(len, size - offset) : 0;
+	size_t below = offset < end ? (size_t)thin_min(len, end - offset) : 0;
 	int r;
 
 	memset((uint8_t *)buf + below, 0, len - below);

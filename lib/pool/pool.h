@@ -224,8 +224,9 @@ THIN_MUST_CHECK int thin_pool_exclusive(struct thin_pool *pool, uint32_t device,
 					uint64_t *ret_blocks);
 
 /*
- * Unmap what @device has from @bytes (rounded up to a block) on; nobody may
- * have it open.  As thin_pool_delete(), in steps.
+ * Unmap what @device has from @bytes (rounded up to a block) on, in steps.  It
+ * may be in use, by opens that end at @bytes or below.
+ * Returns 0; -ENOENT; -EBUSY (being deleted); -EROFS.
  */
 THIN_MUST_CHECK int thin_pool_truncate(struct thin_pool *pool, uint32_t device,
 				       uint64_t bytes);
@@ -273,16 +274,17 @@ struct thin_volume_params {
 	uint32_t device;
 	uint64_t size;		    /* bytes */
 	struct thin_origin *origin; /* may be NULL; a reference is taken */
+	uint64_t origin_end;	    /* it shows up to there, bytes; 0: all of it */
 	bool read_only;
 };
 
 /*
  * Open a volume for I/O.  Several opens of one device must give the same
- * origin (the same struct).  They may give different sizes, as when it was
- * resized while clients were connected: each sees its own; the largest is
- * where the volume ends.
- * Returns 0; -ENOENT (no such device); -EBUSY (being deleted); -EINVAL (no
- * size, too large, or another origin); what starting the origin said.
+ * origin (the same struct); it shows up to the smallest end they give.  They may give
+ * different sizes, as when it was resized while clients were connected: each sees its
+ * own; the largest is where the volume ends. Returns 0; -ENOENT (no such device); -EBUSY
+ * (being deleted); -EINVAL (no size, too large, or another origin); what starting the
+ * origin said.
  */
 THIN_MUST_CHECK int thin_volume_open(struct thin_pool *pool,
 				     const struct thin_volume_params *params,
@@ -305,9 +307,6 @@ THIN_MUST_CHECK int thin_volume_read(struct thin_volume *v, void *buf, uint64_t 
 				     size_t len);
 THIN_MUST_CHECK int thin_volume_write(struct thin_volume *v, const void *buf,
 				      uint64_t offset, size_t len, unsigned flags);
-/* What would be read there if nothing were mapped: the origin, or zeros. */
-THIN_MUST_CHECK int thin_volume_read_origin(struct thin_volume *v, void *buf,
-					    uint64_t offset, size_t len);
 
 /*
  * Unmap the blocks that lie inside as a whole; the origin shows again there.

@@ -354,6 +354,7 @@ struct thin_core {
 	struct thin_gate gate;
 	_Atomic(struct thin_origin *) origin; /* inside `gate`, or `below` */
 	struct thin_gate below;		      /* who reads or maps the origin */
+	_Atomic uint64_t origin_end;	      /* bytes: what of it shows; 0: all */
 	_Atomic uint64_t size; /* bytes: the largest of the opens'; changes with
 				  the gate shut */
 	struct thin_range_lock ranges;
@@ -387,6 +388,8 @@ THIN_MUST_CHECK int thin_core_claim(struct thin_pool *pool, uint32_t device,
 struct thin_origin *thin_core_origin_enter(struct thin_core *core) THIN_NO_THREAD_SAFETY;
 void thin_core_origin_leave(struct thin_core *core, struct thin_origin *o)
 	THIN_NO_THREAD_SAFETY; /* NULL is a no-op */
+/* Up to where @o, which is @core's or NULL, shows: bytes; 0 for NULL. */
+uint64_t thin_core_origin_end(struct thin_core *core, const struct thin_origin *o);
 /* Start the origins of all open volumes. */
 THIN_MUST_CHECK int thin_volumes_start(struct thin_pool *pool);
 /* Look at the origins of all open volumes, and tell which ones changed. */

@@ -34,7 +34,8 @@ static int gather_old(struct thin_work *w, const struct thin_piece *p,
 	if (from == to)
 		return 0;
 	if (!p->mapped)
-		return thin_origin_gather(w->req->origin, g, from, buf, to - from);
+		return thin_origin_gather(w->req->origin, w->req->origin_end, g, from,
+					  buf, to - from);
 	return thin_gather_add(g, p->dblock * bs + (from - p->vblock * bs), buf,
 			       to - from);
 }

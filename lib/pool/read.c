@@ -23,6 +23,7 @@ struct reading {
 	struct thin_origin *origin;
 	uint8_t *buf;
 	uint64_t begin, end; /* bytes */
+	uint64_t origin_end; /* likewise */
 	struct thin_gather data, below;
 };
 
@@ -34,7 +35,8 @@ static int add_run(struct reading *rd, const struct thin_run *run)
 	uint8_t *buf = rd->buf + (from - rd->begin);
 
 	if (!run->mapped)
-		return thin_origin_gather(rd->origin, &rd->below, from, buf, to - from);
+		return thin_origin_gather(rd->origin, rd->origin_end, &rd->below, from,
+					  buf, to - from);
 	return thin_gather_add(&rd->data, run->dblock * bs + (from - run->vblock * bs),
 			       buf, to - from);
 }
@@ -81,6 +83,7 @@ static int read_once(struct reading *rd)
 	int r;
 
 	rd->origin = thin_core_origin_enter(rd->core);
+	rd->origin_end = thin_core_origin_end(rd->core, rd->origin);
 	r = read_windows(rd);
 	thin_core_origin_leave(rd->core, rd->origin);
 	return r;
@@ -104,23 +107,6 @@ int thin_volume_read(struct thin_volume *v, void *buf, uint64_t offset, size_t l
 	/* Somebody's change failed, and the last commit is not yet back in force. */
 	r = thin_commit_error(pool, r);
 	return r == -ESHUTDOWN ? r : read_once(&rd);
-}
-
-int thin_volume_read_origin(struct thin_volume *v, void *buf, uint64_t offset, size_t len)
-{
-	struct thin_gather below;
-	struct thin_origin *o;
-	int r = thin_volume_check(v, offset, len, false);
-
-	if (r)
-		return r;
-	thin_gather_reads(&below, NULL);
-	o = thin_core_origin_enter(v->core);
-	r = thin_origin_gather(o, &below, offset, buf, len);
-	if (!r)
-		r = thin_gather_go(&below);
-	thin_core_origin_leave(v->core, o);
-	return r;
 }
 
 /*

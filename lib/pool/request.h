@@ -40,11 +40,13 @@ THIN_MUST_CHECK int thin_gather_add(struct thin_gather *g, uint64_t offset, void
 THIN_MUST_CHECK int thin_gather_go(struct thin_gather *g);
 
 /*
- * Reading @len bytes of the origin at @offset into @buf: zeros past its end
- * (and for @o == NULL) are there at once, the rest when @g goes.
+ * Reading @len bytes of the origin at @offset into @buf: zeros past @end, which
+ * is the origin's or before it (and 0 for @o == NULL), are there at once, the rest
+ * when @g goes.
  */
-THIN_MUST_CHECK int thin_origin_gather(struct thin_origin *o, struct thin_gather *g,
-				       uint64_t offset, void *buf, size_t len);
+THIN_MUST_CHECK int thin_origin_gather(struct thin_origin *o, uint64_t end,
+				       struct thin_gather *g, uint64_t offset, void *buf,
+				       size_t len);
 
 /* --- cursor.c: the runs of a range of blocks -------------------------------- */
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "pool/pool_internal.h"
 
+#include "util/checked.h"
 #include "util/limits.h"
 
 #include <assert.h>
@@ -160,6 +161,15 @@ struct thin_origin *thin_core_origin_enter(struct thin_core *core)
 	return o;
 }
 
+uint64_t thin_core_origin_end(struct thin_core *core, const struct thin_origin *o)
+{
+	uint64_t end = atomic_load(&core->origin_end);
+
+	if (!o)
+		return 0;
+	return end ? thin_min(end, thin_origin_size(o)) : thin_origin_size(o);
+}
+
 void thin_core_origin_leave(struct thin_core *core, struct thin_origin *o)
 {
 	if (o)
@@ -180,6 +190,15 @@ static void grow_core(struct thin_core *core, uint64_t size)
 	if (atomic_load(&core->size) < size)
 		atomic_store(&core->size, size);
 	thin_gate_open(&core->gate);
+}
+
+/* Who came before a volume was shrunk still knows the old end. */
+static void limit_origin(struct thin_core *core, uint64_t end)
+{
+	uint64_t now = atomic_load(&core->origin_end);
+
+	if (end && (!now || end < now))
+		atomic_store(&core->origin_end, end);
 }
 
 /* The first open says what the origin is. */
@@ -208,6 +227,7 @@ static int open_core(struct thin_pool *pool, const struct thin_volume_params *pa
 			unpin_locked(pool, core);
 	}
 	if (!r) {
+		limit_origin(core, params->origin_end);
 		core->opens++;
 		pool->clients++;
 		*ret = core;
@@ -253,6 +273,7 @@ static void close_locked(struct thin_pool *pool, struct thin_core *core)
 	pool->clients--;
 	if (--core->opens == 0) {
 		thin_origin_unref(atomic_exchange(&core->origin, NULL));
+		atomic_store(&core->origin_end, 0);
 		atomic_store(&core->size, 0);
 	}
 	unpin_locked(pool, core);

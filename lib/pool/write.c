@@ -57,7 +57,7 @@ static int attempt(struct thin_request *req)
 		return r;
 	req->short_of = 0;
 	req->origin = atomic_load(&req->core->origin);
-	req->origin_end = req->origin ? thin_origin_size(req->origin) : 0;
+	req->origin_end = thin_core_origin_end(req->core, req->origin);
 	r = try_in_place(req, &done);
 	return r || done ? r : thin_provision(req);
 }

@@ -37,6 +37,7 @@ static const struct thin_conf_key group_keys[] = {
 	{"origin_inode", THIN_CONF_U64, AT(origin_inode), "0"},
 	{"origin_mtime_ns", THIN_CONF_S64, AT(origin_mtime_ns), "0"},
 	{"origin_ctime_ns", THIN_CONF_S64, AT(origin_ctime_ns), "0"},
+	{"origin_overlap", THIN_CONF_U64, AT(origin_overlap), "0"},
 	{"parent", THIN_CONF_STRING, AT(parent), ""},
 	{"readonly", THIN_CONF_BOOL, AT(readonly), "false"},
 	{"created", THIN_CONF_TIME, AT(created)},

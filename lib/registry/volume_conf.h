@@ -33,6 +33,12 @@ struct thin_volume_conf {
 	int64_t origin_mtime_ns;
 	int64_t origin_ctime_ns;
 
+	/*
+	 * How much of the origin shows, bytes; 0: all of it.  What a volume was
+	 * shrunk by does not show the origin when it grows again.
+	 */
+	uint64_t origin_overlap;
+
 	char *parent; /* the volume that this was a snapshot of, if it is there still */
 	bool readonly;
 	int64_t created; /* seconds since 1970 */

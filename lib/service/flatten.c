@@ -118,7 +118,7 @@ static int copy_all(struct flatten *f)
 
 static int drop_origin(struct thin_volume_conf *v)
 {
-	v->origin_size = v->origin_inode = 0;
+	v->origin_size = v->origin_inode = v->origin_overlap = 0;
 	v->origin_mtime_ns = v->origin_ctime_ns = 0;
 	int r = thin_string_set(&v->origin, NULL);
 	return r ? r : thin_string_set(&v->origin_path, NULL);
@@ -176,7 +176,7 @@ static int begin(struct flatten *f, struct thin_error *e)
 	if (r)
 		return r;
 	f->conf = thin_handle_conf(f->h);
-	f->size = thin_min(f->conf->size, f->conf->origin_size);
+	f->size = thin_min(f->conf->size, thin_origin_shows(f->conf));
 	thin_mutex_lock(&f->t->lock);
 	r = note_locked(f, true, e);
 	thin_mutex_unlock(&f->t->lock);
@@ -198,7 +198,7 @@ static int end_locked(struct flatten *f, int copied, bool *ret_again,
 		return r;
 	if (copied)
 		return copied;
-	*ret_again = thin_min(v->size, v->origin_size) > f->size;
+	*ret_again = thin_min(v->size, thin_origin_shows(v)) > f->size;
 	if (*ret_again)
 		return 0;
 	r = update_locked(f, v, false, true, e);
@@ -209,7 +209,7 @@ static int end_locked(struct flatten *f, int copied, bool *ret_again,
 
 static int end(struct flatten *f, bool *ret_again, struct thin_error *e)
 {
-	bool longer = f->conf->origin_size > f->conf->size;
+	bool longer = thin_origin_shows(f->conf) > f->conf->size;
 	int r = longer ? thin_tail_zero(f->t, f->conf, e) : 0; /* F3 */
 
 	if (!r)

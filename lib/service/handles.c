@@ -220,6 +220,7 @@ int thin_open_conf(struct thinbd *t, const struct thin_volume_conf *conf, bool r
 		.device = conf->device,
 		.size = conf->size,
 		.origin = thin_origin_of(o.origin),
+		.origin_end = conf->origin_overlap,
 		.read_only = read_only,
 	};
 	r = thin_volume_open(t->pool, &params, &o.v);

@@ -14,6 +14,7 @@
  */
 #include "service/service.h"
 #include "service/volume_storage.h"
+#include "util/checked.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -68,6 +69,14 @@ static bool same_identity(const struct thin_identity *a, const struct thin_ident
 {
 	return a->size == b->size && a->inode == b->inode && a->mtime_ns == b->mtime_ns &&
 	       a->ctime_ns == b->ctime_ns;
+}
+
+uint64_t thin_origin_shows(const struct thin_volume_conf *v)
+{
+	if (!v->origin)
+		return 0;
+	return v->origin_overlap ? thin_min(v->origin_overlap, v->origin_size)
+				 : v->origin_size;
 }
 
 bool thin_same_origin(const struct thin_volume_conf *a, const struct thin_volume_conf *b)

@@ -13,12 +13,18 @@
 
 /* --- shrinking ----------------------------------------------------------- */
 
-static int note_done(struct thinbd *t, const struct thin_volume_conf *v,
-		     struct thin_error *e)
+/* A volume that was deleted meanwhile has nothing left to be done. */
+static int note_done_locked(struct thinbd *t, uint32_t device, struct thin_error *e)
+	THIN_REQUIRES(t->lock)
 {
+	_cleanup_volume_conf const struct thin_volume_conf *v = NULL;
 	_cleanup_volume_conf struct thin_volume_conf *done = NULL;
-	int r = thin_volume_conf_copy(v, &done);
+	int r = thin_registry_find_device(t->registry, device, &v);
 
+	if (r == -ENOENT || (!r && thin_is_tombstone(v->name)))
+		return 0;
+	if (!r)
+		r = thin_volume_conf_copy(v, &done);
 	if (r)
 		return r;
 	done->shrinking = false;
@@ -26,16 +32,24 @@ static int note_done(struct thinbd *t, const struct thin_volume_conf *v,
 	return thin_registry_change(t->registry, &change, 1, e);
 }
 
-int thin_finish_shrink(struct thinbd *t, const char *name, struct thin_error *e)
+static int note_done(struct thinbd *t, uint32_t device, struct thin_error *e)
+{
+	thin_mutex_lock(&t->lock);
+	int r = note_done_locked(t, device, e);
+	thin_mutex_unlock(&t->lock);
+	return r;
+}
+
+int thin_finish_shrink(struct thinbd *t, uint32_t device, struct thin_error *e)
 {
 	_cleanup_volume_conf const struct thin_volume_conf *v = NULL;
-	int r = thin_registry_find(t->registry, name, &v, e);
+	int r = thin_registry_find_device(t->registry, device, &v);
 
 	if (!r)
 		r = thin_pool_truncate(t->pool, v->device, v->size);
 	if (!r)
-		r = thin_tail_reset(t, v, e);
-	return r ? r : note_done(t, v, e);
+		r = thin_tail_zero(t, v, e);
+	return r ? r : note_done(t, device, e);
 }
 
 /* --- at open ------------------------------------------------------------- */
@@ -59,7 +73,7 @@ static int recover_shrinking(struct thinbd *t)
 		struct thin_error why = {0};
 		if (!list.at[i]->shrinking)
 			continue;
-		int failed = thin_finish_shrink(t, list.at[i]->name, &why);
+		int failed = thin_finish_shrink(t, list.at[i]->device, &why);
 		if (failed)
 			report(t, list.at[i]->name, failed, &why);
 	}

@@ -25,7 +25,7 @@ static const struct {
 	{"init", thin_do_init_again, false},  {"create", thin_do_create, true},
 	{"snapshot", thin_do_snapshot, true}, {"delete", thin_do_delete, false},
 	{"rename", thin_do_rename, true},     {"set", thin_do_set, true},
-	{"resize", thin_do_resize, true},     {"rollback", thin_do_rollback, false},
+	{"resize", thin_do_resize, false},    {"rollback", thin_do_rollback, false},
 	{"flatten", thin_do_flatten, false},  {"list", thin_do_list, false},
 	{"show", thin_do_show, false},	      {"map", thin_do_map, false},
 	{"diff", thin_do_diff, false},	      {"status", thin_do_status, false},

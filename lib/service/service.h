@@ -33,6 +33,7 @@
 
 struct thin_counters;
 struct thin_job;
+struct thin_shrink;
 struct thin_origin_entry;
 
 /* What is above this room and lives as long as the pool: the socket. */
@@ -62,6 +63,7 @@ struct thinbd {
 	struct thin_mutex lock;
 	struct thin_registry *registry;	     /* NULL: table style */
 	struct thin_volume_conf *the_volume; /* of the table style */
+	struct thin_shrink *shrinks;	     /* lock; being done: verbs_resize.c */
 
 	struct thin_mutex handles_lock;
 	struct thinbd_volume *handles THIN_GUARDED_BY(handles_lock);
@@ -209,6 +211,9 @@ THIN_MUST_CHECK int thin_origin_record(struct thinbd *t, const char *origin,
 /* Does @a have the same origin, in the same state, as @b? */
 bool thin_same_origin(const struct thin_volume_conf *a, const struct thin_volume_conf *b);
 
+/* Up to where @v's origin shows, bytes; 0 where it has none. */
+uint64_t thin_origin_shows(const struct thin_volume_conf *v);
+
 /* The name in "thin:NAME", or NULL. */
 const char *thin_origin_volume(const char *origin);
 
@@ -239,13 +244,10 @@ struct json_object *thin_time_json(int64_t seconds);
 
 /*
  * Where the last block of @conf's volume is mapped, and only a part of it is the
- * volume's: let the rest be what would show there if the block were not
- * mapped and the volume longer, the origin or zeros; or zeros in any case.  For
- * what shrinking leaves there, or copying the origin has put there.
+ * volume's: let the rest be zeros.  For what shrinking leaves there, or copying
+ * the origin has put there.
  * Returns 0; as a write.  Durable: yes.
  */
-THIN_MUST_CHECK int thin_tail_reset(struct thinbd *t, const struct thin_volume_conf *conf,
-				    struct thin_error *e);
 THIN_MUST_CHECK int thin_tail_zero(struct thinbd *t, const struct thin_volume_conf *conf,
 				   struct thin_error *e);
 
@@ -254,8 +256,11 @@ THIN_MUST_CHECK int thin_tail_zero(struct thinbd *t, const struct thin_volume_co
 /* At open: free what was deleted, cut what was shrunk. */
 THIN_MUST_CHECK int thin_recover(struct thinbd *t, struct thin_error *e);
 
-/* Cut the volume called @name at its size, and note that this is done. */
-THIN_MUST_CHECK int thin_finish_shrink(struct thinbd *t, const char *name,
+/*
+ * Cut @device's volume at its size, and note that this is done.
+ * Locking: without t->lock.
+ */
+THIN_MUST_CHECK int thin_finish_shrink(struct thinbd *t, uint32_t device,
 				       struct thin_error *e);
 
 #endif

@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The rest of a volume's last block.  Nobody reads it, but it shows when the
- * volume grows: so it has to hold what shows in the blocks behind it then.
+ * volume grows: so there have to be zeros, as in the blocks behind it.
  */
 #include "service/service.h"
 
 #include "util/checked.h"
 
 #include <errno.h>
-
-/* At a time: blocks may have 1 GiB. */
-#define PART ((size_t)1 << 20)
 
 struct tail {
 	struct thin_opened opened; /* as a volume that ends with the block */
@@ -63,21 +60,6 @@ static int zero(struct tail *tail)
 					  tail->end - tail->begin, THIN_FUA);
 }
 
-static int copy_origin(struct tail *tail)
-{
-	_cleanup_free void *buf = malloc(PART);
-	int r = buf ? 0 : -ENOMEM;
-
-	for (uint64_t at = tail->begin; at < tail->end && !r; at += PART) {
-		size_t len = (size_t)thin_min(tail->end - at, PART);
-
-		r = thin_volume_read_origin(tail->opened.v, buf, at, len);
-		if (!r)
-			r = thin_volume_write(tail->opened.v, buf, at, len, THIN_FUA);
-	}
-	return r;
-}
-
 int thin_tail_zero(struct thinbd *t, const struct thin_volume_conf *conf,
 		   struct thin_error *e)
 {
@@ -87,19 +69,6 @@ int thin_tail_zero(struct thinbd *t, const struct thin_volume_conf *conf,
 	if (r)
 		return r;
 	r = zero(&tail);
-	thin_close_opened(t, &tail.opened);
-	return r;
-}
-
-int thin_tail_reset(struct thinbd *t, const struct thin_volume_conf *conf,
-		    struct thin_error *e)
-{
-	struct tail tail;
-	int r = open_tail(t, conf, &tail, e);
-
-	if (r)
-		return r;
-	r = conf->origin_size > conf->size ? copy_origin(&tail) : zero(&tail);
 	thin_close_opened(t, &tail.opened);
 	return r;
 }

@@ -186,22 +186,25 @@ static int add_difference(struct diff *d, uint64_t from, uint64_t to)
 static int compare_inside(struct diff *d, const struct thin_run *a,
 			  const struct thin_run *b, uint64_t from, uint64_t to)
 {
-	uint64_t origins_end =
-		thin_max(d->old.conf->origin_size, d->new.conf->origin_size);
+	uint64_t of_old = thin_origin_shows(d->old.conf);
+	uint64_t of_new = thin_origin_shows(d->new.conf);
 
 	if (a->mapped && b->mapped && a->dblock == b->dblock)
 		return 0;
 	if (a->mapped || b->mapped)
 		return add_difference(d, from, to);
-	return d->same_origin ? 0 : add_difference(d, from, thin_min(to, origins_end));
+	/* The same origin may show further in one of them. */
+	if (d->same_origin)
+		from = thin_max(from, thin_min(of_old, of_new));
+	return add_difference(d, from, thin_min(to, thin_max(of_old, of_new)));
 }
 
 /* Past its end the old one reads as zeros. */
 static int compare_outside(struct diff *d, const struct thin_run *b, uint64_t from,
 			   uint64_t to)
 {
-	return add_difference(d, from,
-			      b->mapped ? to : thin_min(to, d->new.conf->origin_size));
+	return add_difference(
+		d, from, b->mapped ? to : thin_min(to, thin_origin_shows(d->new.conf)));
 }
 
 static int compare(struct diff *d, const struct thin_run *a, const struct thin_run *b,

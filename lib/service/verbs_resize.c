@@ -72,44 +72,116 @@ static int check_shrink(struct thin_call *c, const struct thin_volume_conf *v,
 		v->name, (unsigned long long)size);
 }
 
-static int resize(struct thin_call *c, const struct thin_volume_conf *v, uint64_t size,
-		  struct thin_error *e)
-{
-	_cleanup_volume_conf struct thin_volume_conf *changed = NULL;
-	bool shrink = size < v->size;
-	int r = check_changeable(c->t, v, e);
+/*
+ * A shrink has a record first (the new size, and that it is being done), then
+ * blocks are freed, without a lock: that may take its time.  Nobody sees what is
+ * past the new end meanwhile, since clients who connect get the new size; what a
+ * crash or an error leaves is cut when the pool is opened, or before the next
+ * resize, so that a volume never grows over what it had.
+ */
+struct thin_shrink {
+	struct thin_shrink *next;
+	uint32_t device;
+};
 
-	if (!r && shrink)
-		r = check_shrink(c, v, size, e);
-	if (!r)
-		r = thin_volume_conf_copy(v, &changed);
+static bool is_shrinking(struct thinbd *t, uint32_t device) THIN_REQUIRES(t->lock)
+{
+	struct thin_shrink *s = t->shrinks;
+
+	while (s && s->device != device)
+		s = s->next;
+	return s != NULL;
+}
+
+static int shrink(struct thinbd *t, uint32_t device, struct thin_error *e)
+	THIN_REQUIRES(t->lock)
+{
+	struct thin_shrink mine = {.next = t->shrinks, .device = device};
+	struct thin_shrink **at = &t->shrinks;
+	int r;
+
+	t->shrinks = &mine;
+	thin_mutex_unlock(&t->lock);
+	r = thin_finish_shrink(t, device, e);
+	thin_mutex_lock(&t->lock);
+	while (*at != &mine)
+		at = &(*at)->next;
+	*at = mine.next;
+	return r;
+}
+
+/* The record of @v with another size. */
+static int resized(const struct thin_volume_conf *v, uint64_t size,
+		   struct thin_volume_conf **ret)
+{
+	_cleanup_volume_conf struct thin_volume_conf *n = NULL;
+	int r = thin_volume_conf_copy(v, &n);
+
 	if (r)
 		return r;
-	changed->size = size;
-	changed->shrinking |= shrink;
-	changed->reserve = thin_min(changed->reserve, size);
+	n->size = size;
+	n->reserve = thin_min(n->reserve, size);
+	n->shrinking = size < v->size;
+	if (thin_origin_shows(v) > size)
+		n->origin_overlap = size;
+	*ret = thin_steal(n);
+	return 0;
+}
+
+static int change_size(struct thinbd *t, const struct thin_volume_conf *v, uint64_t size,
+		       struct thin_error *e) THIN_REQUIRES(t->lock)
+{
+	_cleanup_volume_conf struct thin_volume_conf *changed = NULL;
+	int r = resized(v, size, &changed);
+
+	if (r)
+		return r;
 	struct thin_change change = {.kind = THIN_CHANGE_UPDATE, .volume = changed};
-	r = thin_registry_change(c->t->registry, &change, 1, e);
+	r = thin_registry_change(t->registry, &change, 1, e);
 	if (!r && changed->reserve != v->reserve)
-		thin_reserve_restore(c->t, changed);
-	if (!r && changed->shrinking)
-		r = thin_finish_shrink(c->t, v->name, e);
+		thin_reserve_restore(t, changed);
 	return r;
+}
+
+static int resize(struct thin_call *c, const struct thin_volume_conf *v, uint64_t size,
+		  struct thin_error *e) THIN_REQUIRES(c->t->lock)
+{
+	int r = check_changeable(c->t, v, e);
+
+	if (!r && size < v->size)
+		r = check_shrink(c, v, size, e);
+	if (!r)
+		r = change_size(c->t, v, size, e);
+	return r || size > v->size ? r : shrink(c->t, v->device, e);
+}
+
+static int resize_locked(struct thin_call *c, const char *name, uint64_t size,
+			 struct thin_error *e) THIN_REQUIRES(c->t->lock)
+{
+	_cleanup_volume_conf const struct thin_volume_conf *v = NULL, *cut = NULL;
+	int r = thin_find(c->t, name, &v, e);
+
+	if (!r && is_shrinking(c->t, v->device))
+		r = thin_error_set(e, -EBUSY, "%s: is being shrunk", name);
+	if (!r && v->shrinking)
+		r = shrink(c->t, v->device, e);
+	if (!r)
+		r = thin_find(c->t, name, &cut, e);
+	return r || size == cut->size ? r : resize(c, cut, size, e);
 }
 
 int thin_do_resize(struct thin_call *c, struct json_object **ret, struct thin_error *e)
 {
 	const char *name = thin_arg_text(c->args, "name");
-	_cleanup_volume_conf const struct thin_volume_conf *v = NULL;
 	struct thin_error why = {0};
 	uint64_t size;
 	int r = thin_arg_size(c->args, "size", &size, &why);
 
 	if (r)
 		return thin_error_set(e, r, "%s: %s", name, why.text);
-	r = thin_find(c->t, name, &v, e);
-	if (!r && size != v->size)
-		r = resize(c, v, size, e);
+	thin_mutex_lock(&c->t->lock);
+	r = resize_locked(c, name, size, e);
+	thin_mutex_unlock(&c->t->lock);
 	if (r)
 		return thin_error_default(e, r, "%s: %s", name, thin_strerror(r));
 	*ret = thin_named_json(c->t, name);
@@ -169,6 +241,7 @@ static int rolled_back(const struct thin_volume_conf *v,
 	if (r)
 		return r;
 	n->origin_size = snapshot->origin_size;
+	n->origin_overlap = snapshot->origin_overlap;
 	n->origin_inode = snapshot->origin_inode;
 	n->origin_mtime_ns = snapshot->origin_mtime_ns;
 	n->origin_ctime_ns = snapshot->origin_ctime_ns;

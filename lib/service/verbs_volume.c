@@ -305,6 +305,7 @@ static int set_origin(struct thin_call *c, const char *value, struct thin_volume
 		r = thin_volume_conf_copy(v, &old);
 	if (!r)
 		r = *value ? thin_origin_record(c->t, value, v, e) : drop_origin(v);
+	v->origin_overlap = 0;
 	if (r || same_identity(old, v) || (!old->origin && !v->origin) ||
 	    thin_arg_flag(c->args, "force"))
 		return r;

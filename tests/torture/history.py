@@ -17,6 +17,7 @@ by c (any of the writes of V):
   snapshot  as a read of all sectors at one instant, with whole requests
 """
 
+import copy
 import struct
 import threading
 import zlib
@@ -65,6 +66,12 @@ class Base:
                 if data is not ZEROS:
                     f.seek(s * SECTOR)
                     f.write(data[:size - s * SECTOR])
+
+    def below(self, size):
+        """What shows of it in a volume that was shrunk to so many bytes."""
+        cut = copy.copy(self)
+        cut.sectors = self.sectors[:size // SECTOR]
+        return cut
 
     def value(self, sector):
         shows = sector < len(self.sectors) and self.sectors[sector] is not ZEROS

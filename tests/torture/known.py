@@ -34,8 +34,11 @@ class Volume:
 
     def resized(self, size):
         """What comes by growing is the origin's, or zeros."""
-        return self.content[:size] + self.base[len(self.content):size].ljust(
+        content = self.content[:size] + self.base[len(self.content):size].ljust(
             max(0, size - len(self.content)), b"\0")
+        # What a volume was shrunk by does not show its origin any more.
+        base = self.base[:size] if size < len(self.content) else self.base
+        return self.but(content=content, base=base)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +118,7 @@ class Verbs:
             size = len(new.base)
         if text:
             words += ["--description", text]
-        return words, {**volumes, name: new.but(content=new.resized(size))}, facts
+        return words, {**volumes, name: new.resized(size)}, facts
 
     def snapshot(self, volumes, facts):
         count = self.rnd.choice((1, 1, 2, 3))
@@ -170,7 +173,7 @@ class Verbs:
             return None
         origin, base = self.rnd.choice(((self.base_path, self.base), (None, b"")))
         changed = volumes[name].but(origin=origin, base=base, content=b"")
-        changed = changed.but(content=changed.resized(len(volumes[name].content)))
+        changed = changed.resized(len(volumes[name].content))
         return ("set", name, f"origin={origin or ''}", "--force"), \
             {**volumes, name: changed}, facts
 
@@ -179,7 +182,7 @@ class Verbs:
         if not name:
             return None
         size = self.rnd.randrange(1, 2 * self.largest)
-        changed = volumes[name].but(content=volumes[name].resized(size))
+        changed = volumes[name].resized(size)
         return ("resize", name, size, "--force"), {**volumes, name: changed}, facts
 
     def rollback(self, volumes, facts):

@@ -45,11 +45,12 @@ class Volume:
         self.size, self.history, self.readonly = size, history, readonly
         self.description = description
         self.cut = cut          # a snapshot of this round: (start, end, group)
+        self.shrunk = None      # to what, at least: the origin shows up to there
         self.old_size = size    # until it is looked at: what came is origin or zeros
 
     def copy(self, **changes):
         other = Volume(self.size, self.history, self.readonly, self.description, self.cut)
-        other.old_size = self.old_size
+        other.old_size, other.shrunk = self.old_size, self.shrunk
         for key, value in changes.items():
             setattr(other, key, value)
         return other
@@ -259,6 +260,8 @@ class Verbs(threading.Thread):
             size = self.world.some_size(self.rnd)
             volume = self.world.volumes[name]
             changed = volume.copy(size=size, old_size=min(size, volume.old_size))
+            if size < volume.size:
+                changed.shrunk = min(size, volume.shrunk or size)
             self.do({**self.world.volumes, name: changed}, "resize", name, size, "--force")
 
     def rollback(self):
@@ -269,7 +272,8 @@ class Verbs(threading.Thread):
         if name and snapshot:
             source = self.world.volumes[snapshot]
             changed = self.world.volumes[name].copy(
-                size=source.size, old_size=source.old_size, history=source.history)
+                size=source.size, old_size=source.old_size, history=source.history,
+                shrunk=source.shrunk)
             self.do({**self.world.volumes, name: changed}, "rollback", name, snapshot)
 
     def set(self):
@@ -482,7 +486,10 @@ class World:
     def begin_again(self):
         """What was found is where the next round begins."""
         for volume in self.volumes.values():
-            volume.history = History(volume.values, volume.history.base)
+            base = volume.history.base
+            if base and volume.shrunk:
+                base = base.below(volume.shrunk)
+            volume.history = History(volume.values, base)
             volume.old_size, volume.cut = volume.size, None
         self.other = self.volumes
 

@@ -239,6 +239,23 @@ static void test_opened_again(void **state)
 	ground_free(p.g);
 }
 
+/* What is cut off was the volume's own, and is kept for it again. */
+static void test_truncate(void **state)
+{
+	struct pair p = pair_new(20);
+
+	(void)state;
+	write_blocks(p.mine, 0, 20);
+	assert_int_equal(snapshot(p.g, 1, 3), 0);
+	write_blocks(p.mine, 10, 20);
+	assert_int_equal(kept(p.g), 10);
+	assert_int_equal(thin_pool_truncate(p.g->pool, 1, 15 * BLOCK), 0);
+	assert_int_equal(kept(p.g), 15);
+	assert_int_equal(thin_pool_truncate(p.g->pool, 1, 0), 0);
+	assert_int_equal(kept(p.g), 20);
+	pair_free(&p);
+}
+
 /* A failed write keeps what was kept. */
 static void test_write_fails(void **state)
 {
@@ -355,6 +372,7 @@ int main(void)
 		cmocka_unit_test(test_snapshot),
 		cmocka_unit_test(test_group),
 		cmocka_unit_test(test_opened_again),
+		cmocka_unit_test(test_truncate),
 		cmocka_unit_test(test_write_fails),
 		cmocka_unit_test(test_before_it_is_there),
 		cmocka_unit_test(test_crowd),
