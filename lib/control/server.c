@@ -2,8 +2,9 @@
 /*
  * The table of peers has a fixed size: a slot is taken by the accepting
  * thread, which is the only one to start and to join the slots' threads.  A
- * peer's thread says `done` when it is through, and its slot is joined and
- * reused when the next connection comes.
+ * peer's thread says `done` when it is through; its slot is joined, and its
+ * descriptor closed, within a second, or when the next connection comes: also
+ * where this is one that there is no descriptor for.
  *
  * Stopping: `stop` is set, an eventfd wakes the accepting thread, and every
  * socket is shut down, which ends its thread's reads and writes.  A peer's
@@ -28,6 +29,9 @@
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/* How often to look who has gone. */
+#define CLEAR_AWAY_MS 1000
 
 struct slot {
 	struct thin_peer peer;
@@ -114,16 +118,28 @@ static void end_slot(struct slot *slot)
 	slot->used = false;
 }
 
-/* A slot that is free, or whose thread is through; NULL when all are busy. */
-static struct slot *free_slot(struct thin_server *s) THIN_REQUIRES(s->lock)
+/* Those whose threads are through.  Returns whether there are others. */
+static bool clear_away(struct thin_server *s)
 {
+	bool busy = false;
+
+	thin_mutex_lock(&s->lock);
 	for (size_t i = 0; i < THIN_MAX_CONTROL_PEERS; i++) {
 		struct slot *slot = &s->slots[i];
 		if (slot->used && thin_peer_done(&slot->peer))
 			end_slot(slot);
-		if (!slot->used)
-			return slot;
+		busy |= slot->used;
 	}
+	thin_mutex_unlock(&s->lock);
+	return busy;
+}
+
+/* NULL when all are busy. */
+static struct slot *free_slot(struct thin_server *s) THIN_REQUIRES(s->lock)
+{
+	for (size_t i = 0; i < THIN_MAX_CONTROL_PEERS; i++)
+		if (!s->slots[i].used)
+			return &s->slots[i];
 	return NULL;
 }
 
@@ -152,8 +168,10 @@ static void *accept_all(void *arg)
 	};
 
 	while (!p[1].revents) {
-		if (poll(p, 2, -1) < 0 || !p[0].revents)
+		int r = poll(p, 2, clear_away(s) ? CLEAR_AWAY_MS : -1);
+		if (r <= 0 || !p[0].revents)
 			continue;
+		(void)clear_away(s);
 		int fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC);
 		if (fd >= 0)
 			take_in(s, fd);
