@@ -42,6 +42,29 @@ int thin_progress(const struct thin_call *c, uint64_t done, uint64_t total)
 	return c->observer->progress(c->observer->ctx, done, total) ? -ECANCELED : 0;
 }
 
+/*
+ * Where blocks can't be changed nothing is begun, not even what the registry could do
+ * alone: shrinking would stop half-way.
+ */
+static int check_mode(struct thinbd *t, struct thin_error *e)
+{
+	struct thin_pool_status s;
+
+	thin_pool_status(t->pool, &s);
+	if (s.mode == THIN_MODE_FAIL)
+		return thin_error_set(
+			e, -ESHUTDOWN,
+			"%s: nothing can be changed: a flush has failed; see "
+			"to the device, and open the pool again",
+			t->dir);
+	if (s.mode == THIN_MODE_READ_ONLY)
+		return thin_error_set(e, -EROFS,
+				      "%s: nothing can be changed: writing the metadata "
+				      "has failed; see `thinbd check`",
+				      t->dir);
+	return 0;
+}
+
 static int may_do(struct thinbd *t, const struct thinbd_verb *verb, struct thin_error *e)
 {
 	/* These two look for themselves at what they may. */
@@ -54,7 +77,7 @@ static int may_do(struct thinbd *t, const struct thinbd_verb *verb, struct thin_
 	if (changes && t->read_only)
 		return thin_error_set(e, -EROFS, "%s: nothing can be changed: %s", t->dir,
 				      t->why_read_only);
-	return 0;
+	return changes ? check_mode(t, e) : 0;
 }
 
 /* Locked or not is decided at run time: more than the analysis follows. */
