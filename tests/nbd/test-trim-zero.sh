@@ -24,6 +24,26 @@ h.trim(1 << 20, 2 << 20)                    # never written
 END
 expect used $((14 * 65536)) "$(used)"
 
+proves "pieces of a block do not add up: neither freed, nor changed, nor punched"
+host() { sync "$pool/data" && stat -c %b "$pool/data"; }
+before=$(used) blocks=$(host)
+nbd_python vm1 <<'END'
+for piece in range(0, 65536, 4096):
+    h.trim(4096, 6 * 65536 + piece)
+h.trim(65536, 6 * 65536 + 32768)            # the half of this one, and of the next
+h.flush()
+assert h.pread(3 * 65536, 6 * 65536) == b"x" * (3 * 65536)
+END
+expect used "$before" "$(used)"
+expect "of the data file" "$blocks" "$(host)"
+nbd_python vm1 <<'END'
+h.trim(65536, 6 * 65536)                    # as fstrim does, which asks for all again
+h.flush()
+h.pwrite(b"x" * 65536, 6 * 65536)
+h.flush()
+END
+expect "used again" "$before" "$(used)"
+
 proves "zeros with NO_HOLE free nothing, others do"
 nbd_python vm1 <<'END'
 h.zero(4 * 65536, 4 * 65536, nbd.CMD_FLAG_NO_HOLE | nbd.CMD_FLAG_FUA)
