@@ -76,6 +76,12 @@ static void print_usage(struct json_object *status, const char *key)
 	if (number_of(usage, "reserved_bytes"))
 		print_fact(KEY_WIDTH, "  reserved",
 			   size_of(used, usage, "reserved_bytes"));
+	if (number_of(usage, "auto_extend_bytes")) {
+		char *step = made_text("by %s, by itself",
+				       size_of(used, usage, "auto_extend_bytes"));
+		print_fact(KEY_WIDTH, "  grows", step);
+		free(step);
+	}
 	free(bar);
 	free(text);
 }

@@ -13,8 +13,8 @@ struct thin_extender {
 	struct thinbd *t;
 	pthread_t thread;
 	bool started;
-	bool no_data;	  /* the thread's: growing failed, and was told */
-	bool no_metadata; /* likewise */
+	atomic_bool no_data;	 /* growing failed, and was told */
+	atomic_bool no_metadata; /* likewise */
 	struct thin_mutex lock;
 	struct thin_cond changed;
 	bool kicked THIN_GUARDED_BY(lock);
@@ -36,27 +36,51 @@ static uint64_t grown(const struct thin_pool_conf *conf, uint64_t total, uint64_
 	return thin_max(total, thin_min(bytes, limit));
 }
 
-/* 0 where there is nothing to do. */
-static uint64_t data_target(const struct thinbd *t, const struct thin_pool_status *s)
+static uint64_t data_step(const struct thinbd *t, const struct thin_pool_status *s)
 {
 	uint64_t total = s->metadata.nr_data_blocks * s->block_size;
 
-	if (s->data_spare > s->low_water_data)
-		return 0;
-	uint64_t target =
-		grown(&t->conf, total, s->block_size, t->conf.auto_extend_limit);
-	return target > total ? target : 0;
+	return grown(&t->conf, total, s->block_size, t->conf.auto_extend_limit) - total;
+}
+
+static uint64_t metadata_step(const struct thinbd *t, const struct thin_pool_status *s)
+{
+	uint64_t total = s->metadata.nr_metadata_blocks * THIN_METADATA_BLOCK;
+
+	return grown(&t->conf, total, THIN_METADATA_BLOCK,
+		     THIN_MAX_METADATA_BLOCKS * THIN_METADATA_BLOCK) -
+	       total;
+}
+
+/* 0 where there is nothing to do. */
+static uint64_t data_target(const struct thinbd *t, const struct thin_pool_status *s)
+{
+	uint64_t step = s->data_spare > s->low_water_data ? 0 : data_step(t, s);
+
+	return step ? s->metadata.nr_data_blocks * s->block_size + step : 0;
 }
 
 static uint64_t metadata_target(const struct thinbd *t, const struct thin_pool_status *s)
 {
-	uint64_t total = s->metadata.nr_metadata_blocks * THIN_METADATA_BLOCK;
+	bool low = s->metadata.metadata_free <= s->low_water_metadata;
+	uint64_t step = low ? metadata_step(t, s) : 0;
 
-	if (s->metadata.metadata_free > s->low_water_metadata)
-		return 0;
-	uint64_t target = grown(&t->conf, total, THIN_METADATA_BLOCK,
-				THIN_MAX_METADATA_BLOCKS * THIN_METADATA_BLOCK);
-	return target > total ? target : 0;
+	return step ? s->metadata.nr_metadata_blocks * THIN_METADATA_BLOCK + step : 0;
+}
+
+uint64_t thin_extend_data_step(const struct thinbd *t, const struct thin_pool_status *s)
+{
+	struct thin_extender *x = t->extender;
+
+	return x && x->started && !atomic_load(&x->no_data) ? data_step(t, s) : 0;
+}
+
+uint64_t thin_extend_metadata_step(const struct thinbd *t,
+				   const struct thin_pool_status *s)
+{
+	struct thin_extender *x = t->extender;
+
+	return x && x->started && !atomic_load(&x->no_metadata) ? metadata_step(t, s) : 0;
 }
 
 /* --- doing it ------------------------------------------------------------ */
@@ -83,13 +107,14 @@ static void tell(struct thin_extender *x, const struct step *step, int r)
 }
 
 /* Once it did not work, it is not tried again. */
-static bool do_step(struct thin_extender *x, const struct step *step, bool *given_up)
+static bool do_step(struct thin_extender *x, const struct step *step,
+		    atomic_bool *given_up)
 {
-	if (*given_up || !(step->data + step->metadata))
+	if (atomic_load(given_up) || !(step->data + step->metadata))
 		return false;
 	int r = thin_grow(x->t, step->data, step->metadata);
 	tell(x, step, r);
-	*given_up = r != 0;
+	atomic_store(given_up, r != 0);
 	return !r;
 }
 

@@ -12,6 +12,7 @@
 #include "util/errors.h"
 
 struct thin_extender;
+struct thin_pool_status;
 
 /* No thread yet.  Returns 0 or -ENOMEM. */
 THIN_MUST_CHECK int thin_extender_new(struct thinbd *t, struct thin_extender **ret);
@@ -27,5 +28,14 @@ void thin_extender_stop(struct thin_extender *x);
 
 /* After it was stopped, when nobody can kick it any more. */
 void thin_extender_free(struct thin_extender *x);
+
+/*
+ * By how many bytes the data, or the metadata, would grow by themselves if it were
+ * short of room now: 0 where they would not, since that is off, or the limit
+ * reached, or has not worked, or nobody serves the pool.
+ */
+uint64_t thin_extend_data_step(const struct thinbd *t, const struct thin_pool_status *s);
+uint64_t thin_extend_metadata_step(const struct thinbd *t,
+				   const struct thin_pool_status *s);
 
 #endif

@@ -2,6 +2,7 @@
 /* The pool as a whole: status, grow, dump. */
 #include "service/dump.h"
 #include "service/dm_status.h"
+#include "service/extend.h"
 #include "service/requests.h"
 
 #include <errno.h>
@@ -11,22 +12,23 @@
 /* --- status -------------------------------------------------------------- */
 
 static struct json_object *space_json(uint64_t used, uint64_t total, uint64_t low_water,
-				      uint64_t unit)
+				      uint64_t step, uint64_t unit)
 {
 	struct json_object *o = json_object_new_object();
 
 	thin_json_add(o, "used_bytes", thin_json_number(used * unit));
 	thin_json_add(o, "total_bytes", thin_json_number(total * unit));
 	thin_json_add(o, "low_water_bytes", thin_json_number(low_water * unit));
+	thin_json_add(o, "auto_extend_bytes", thin_json_number(step));
 	return o;
 }
 
 /* The data may be free, and yet kept for some volume. */
-static struct json_object *data_json(const struct thin_pool_status *s)
+static struct json_object *data_json(struct thinbd *t, const struct thin_pool_status *s)
 {
 	struct json_object *o =
 		space_json(s->metadata.data_allocated, s->metadata.nr_data_blocks,
-			   s->low_water_data, s->block_size);
+			   s->low_water_data, thin_extend_data_step(t, s), s->block_size);
 
 	thin_json_add(o, "reserved_bytes",
 		      thin_json_number(s->data_kept * s->block_size));
@@ -62,11 +64,11 @@ static struct json_object *status_json(struct thinbd *t)
 	thin_json_add(o, "block_size", thin_json_number(s.block_size));
 	thin_json_add(o, "transaction_id", thin_json_number(s.metadata.transaction_id));
 	thin_json_add(o, "needs_check", json_object_new_boolean(s.metadata.needs_check));
-	thin_json_add(o, "data", data_json(&s));
+	thin_json_add(o, "data", data_json(t, &s));
 	thin_json_add(o, "metadata",
 		      space_json(s.metadata.metadata_allocated,
 				 s.metadata.nr_metadata_blocks, s.low_water_metadata,
-				 THIN_METADATA_BLOCK));
+				 thin_extend_metadata_step(t, &s), THIN_METADATA_BLOCK));
 	thin_json_add(o, "freeing_bytes", thin_json_number(thin_buried_bytes(t)));
 	thin_json_add(o, "volumes", thin_json_number(nr_volumes(t)));
 	thin_json_add(o, "clients", thin_json_number(thin_clients_of(t, THIN_NO_DEVICE)));
