@@ -38,7 +38,7 @@
 #define MAX_STEPS   24u
 #define MAX_EDITS   16u
 
-#define DATA_BLOCKS_MAX 400u
+#define DATA_BLOCKS_MAX 1000u
 
 static bool sound(struct thin_storage *s)
 {

@@ -19,8 +19,10 @@
 #define BLOCK	    THIN_METADATA_BLOCK
 #define NR_BLOCKS   64u
 #define DATA_BLOCKS 80u
-/* More mappings than a leaf has room for. */
+/* More mappings than a leaf has room for, which is FULL_LEAF. */
 #define DEEP_BLOCKS 320u
+#define FULL_LEAF   252u
+#define FULL_BLOCKS 800u
 
 uint64_t tape_take(struct tape *t, unsigned bytes)
 {
@@ -107,6 +109,29 @@ static void make_deep(struct thin_metadata *m)
 	map(m, 8, 100, 1, 1);
 }
 
+/* Leaves that the next mapping splits: one at its root, one below. */
+static void make_full(struct thin_metadata *m)
+{
+	MUST(!thin_metadata_create_thin(m, 5));
+	map(m, 5, 0, FULL_LEAF, 2);
+	MUST(!thin_metadata_create_thin(m, 6));
+	map(m, 6, 1, 2 * FULL_LEAF - 1, 3);
+}
+
+/* And some that are joined when few more go. */
+static void make_sparse(struct thin_metadata *m)
+{
+	struct thin_device *d;
+	uint64_t next;
+
+	make_deep(m);
+	MUST(!thin_metadata_delete(m, 8));
+	MUST(!thin_device_open(m, 7, &d));
+	MUST(!thin_metadata_remove_range(d, 100, 180, 1000, &next, NULL));
+	MUST(!thin_metadata_remove_range(d, 320, 470, 1000, &next, NULL));
+	thin_device_close(d);
+}
+
 static const struct {
 	void (*make)(struct thin_metadata *m);
 	uint64_t data_blocks;
@@ -114,6 +139,7 @@ static const struct {
 	{make_one_device, DATA_BLOCKS}, {make_snapshots, DATA_BLOCKS},
 	{make_held, DATA_BLOCKS},	{make_empty, DATA_BLOCKS},
 	{make_deep, DEEP_BLOCKS},	{make_devices, DATA_BLOCKS},
+	{make_full, FULL_BLOCKS},	{make_sparse, DEEP_BLOCKS},
 };
 
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
