@@ -62,7 +62,7 @@ THINBD_API bool thinbd_is_uri(const char *where);
 /* ------------------------------------------------------------------------
  * Requests
  *
- * A request is   {"verb": "create", "args": {"name": "vm1", "size": "10G"}}
+ * A request is   {"verb": "create", "args": {"names": ["vm1"], "size": "10G"}}
  * and the reply  {"result": ...}  or
  *                {"error": {"code": "EEXIST", "message": "vm1: ..."}}
  *
@@ -77,10 +77,14 @@ THINBD_API bool thinbd_is_uri(const char *where);
  * Results, sizes always in bytes, times in RFC 3339:
  *   init              {"pool", "uuid", "block_size", "data_bytes",
  *                      "metadata_bytes", "existed": bool, "notes": [line]}
- *   create rename set resize rollback
+ *   create            the volume, as in list; of several {"names": [name]},
+ *                     those that are new.  ("name": "vm1" is taken as well.)
+ *   rename set resize rollback
  *                     the volume, as in list
  *   snapshot          array of the volumes made
- *   delete            {"deleted": [name], "freed_bytes", "dry_run": bool}
+ *   delete            {"deleted": [name], "freed_bytes", "freeing_bytes" (of
+ *                     what is large: the server goes on with it; "status" says
+ *                     how much is left), "dry_run": bool}
  *   flatten           {"name", "copied_bytes", "done": bool}
  *   list              items {"name", "device", "size", "mapped_bytes",
  *                      "exclusive_bytes", "origin", "parent", "readonly",

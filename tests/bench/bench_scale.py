@@ -95,13 +95,17 @@ class Pool:
     def t(self, *words):
         return run(self.build / "cli" / "thinbd", "--pool", self.path, *words)
 
+    def listens(self):
+        with socket.socket(socket.AF_UNIX) as s:
+            return s.connect_ex(str(self.socket)) == 0
+
     def start(self):
         """Until it listens."""
         self.socket.unlink(missing_ok=True)
         plugin = self.build / "plugin" / "nbdkit-thin-plugin.so"
         self.server = subprocess.Popen(
             ["nbdkit", "-f", "-U", str(self.socket), str(plugin), str(self.path)])
-        while not self.socket.exists():
+        while not self.listens():
             if self.server.poll() is not None:
                 sys.exit("bench: the server ended")
             time.sleep(0.001)

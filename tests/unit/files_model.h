@@ -326,6 +326,9 @@ static inline bool model_has_unsynced(const struct model *m)
 	for (size_t i = 0; i < m->nr_pending; i++)
 		if (m->pending[i].inode && !m->pending[i].inode->synced)
 			return true;
+	for (size_t i = 0; i < m->durable.nr; i++)
+		if (!m->durable.entry[i].inode->synced)
+			return true;
 	return false;
 }
 

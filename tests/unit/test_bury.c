@@ -165,6 +165,24 @@ static void the_device_is_taken(void **state)
 	end_serving(t);
 }
 
+/* Also when the device is gone, and its tombstone is not yet. */
+static void nor_before_it_is_forgotten(void **state)
+{
+	struct thinbd *t = serve();
+	struct thin_device_info info;
+
+	(void)state;
+	thin_pool_freeze(t->pool);
+	delete_big();
+	while (!thin_pool_next_device(t->pool, 0, &info))
+		usleep(1000);
+	refused("EEXIST", "create_thin",
+		"{'verb':'message','args':{'text':'create_thin 0'}}");
+	thin_pool_thaw(t->pool);
+	wait_until_free();
+	end_serving(t);
+}
+
 /* Closed on the way: the next server goes on with it. */
 static void the_next_server_goes_on(void **state)
 {
@@ -255,6 +273,7 @@ int main(void)
 		TEST(goes_on_after_the_answer),
 		TEST(others_go_on),
 		TEST(the_device_is_taken),
+		TEST(nor_before_it_is_forgotten),
 		TEST(the_next_server_goes_on),
 		TEST(offline_it_is_done_within_the_call),
 		TEST(offline_also_what_others_left),

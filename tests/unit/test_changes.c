@@ -270,7 +270,8 @@ static void problems_stay(void **state)
 static void as_many_as_allowed(void **state)
 {
 	_cleanup_volume_conf struct thin_volume_conf *one = record("last", 20000);
-	_cleanup_volume_conf struct thin_volume_conf *more = record("more", 20001);
+	_cleanup_volume_conf struct thin_volume_conf *two = record("next", 20001);
+	_cleanup_volume_conf struct thin_volume_conf *more = record("more", 20002);
 
 	(void)state;
 	for (uint32_t i = 10; table.nr < THIN_MAX_VOLUMES - 1; i++) {
@@ -280,6 +281,12 @@ static void as_many_as_allowed(void **state)
 		put(name, i, NULL, NULL);
 	}
 	assert_int_equal(change((struct thin_change){THIN_CHANGE_CREATE, .volume = one}),
+			 0);
+	/* The place of one that was buried is free. */
+	assert_int_equal(change((struct thin_change){THIN_CHANGE_DELETE, .name = "v11",
+						     .bury = true}),
+			 0);
+	assert_int_equal(change((struct thin_change){THIN_CHANGE_CREATE, .volume = two}),
 			 0);
 	assert_int_equal(change((struct thin_change){THIN_CHANGE_CREATE, .volume = more}),
 			 -EDQUOT);

@@ -22,6 +22,28 @@ static void test_create(void **state)
 	ground_free(g);
 }
 
+/* Several in one transaction, all or none. */
+static void test_create_together(void **state)
+{
+	struct ground *g = ground_new(8);
+	struct thin_device_info info;
+
+	(void)state;
+	assert_int_equal(thin_pool_create_thins(g->pool, (uint32_t[]){5, 3, 9}, 3), 0);
+	assert_int_equal(thin_pool_create_thins(g->pool, (uint32_t[]){6, 3, 7}, 3),
+			 -EEXIST);
+	assert_int_equal(thin_pool_create_thins(g->pool, (uint32_t[]){6, 7, 6}, 3),
+			 -EEXIST);
+	assert_int_equal(thin_pool_commit(g->pool), 0);
+	ground_crash(g);
+	for (uint32_t id = 0, i = 0; i < 3; i++, id = info.id + 1) {
+		assert_int_equal(thin_pool_next_device(g->pool, id, &info), 0);
+		assert_int_equal(info.id, ((uint32_t[]){3, 5, 9})[i]);
+	}
+	assert_int_equal(thin_pool_next_device(g->pool, 10, &info), -ENOENT);
+	ground_free(g);
+}
+
 static void test_transaction_id(void **state)
 {
 	struct ground *g = ground_new(8);
@@ -192,11 +214,11 @@ static void test_read_only(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_create),	  cmocka_unit_test(test_transaction_id),
-		cmocka_unit_test(test_hold),	  cmocka_unit_test(test_exclusive),
-		cmocka_unit_test(test_grow),	  cmocka_unit_test(test_truncate),
-		cmocka_unit_test(test_lookup),	  cmocka_unit_test(test_freeze),
-		cmocka_unit_test(test_read_only),
+		cmocka_unit_test(test_create_together), cmocka_unit_test(test_create),
+		cmocka_unit_test(test_transaction_id),	cmocka_unit_test(test_hold),
+		cmocka_unit_test(test_exclusive),	cmocka_unit_test(test_grow),
+		cmocka_unit_test(test_truncate),	cmocka_unit_test(test_lookup),
+		cmocka_unit_test(test_freeze),		cmocka_unit_test(test_read_only),
 	};
 
 	return cmocka_run_group_tests_name("pool_control", tests, NULL, NULL);

@@ -71,6 +71,15 @@ static void found_by_both(void **state)
 }
 
 /* Against an array that is indexed by the name's number. */
+static void assert_free_device(const struct thin_table *t, uint32_t from)
+{
+	uint32_t device = from;
+
+	while (thin_table_find_device(t, device))
+		device++;
+	assert_int_equal(thin_table_free_device(t, from), device);
+}
+
 static void random_steps(void **state)
 {
 	struct seeded rnd = seeded_start("random_steps");
@@ -97,6 +106,7 @@ static void random_steps(void **state)
 		}
 		assert_int_equal(t.nr, nr);
 		assert_int_equal(t.nr_devices, nr);
+		assert_free_device(&t, (uint32_t)seeded_below(&rnd, 60));
 	}
 	assert_sorted(&t);
 	thin_table_fini(&t);
