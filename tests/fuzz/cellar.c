@@ -162,10 +162,10 @@ static void make_pool(void)
 	    "'set':['when_full=error','auto_extend_step=0','commit_interval=3600']}}",
 	    (int)DATA, (int)METADATA, (int)CELLAR_BLOCK);
 	make_origin();
-	ask("{'verb':'create','args':{'name':'vm1','size':%d}}", (int)CELLAR_SIZE);
+	ask("{'verb':'create','args':{'names':['vm1'],'size':%d}}", (int)CELLAR_SIZE);
 	fill("vm1");
 	ask("{'verb':'snapshot','args':{'pairs':['vm1','vm1@s']}}");
-	ask("{'verb':'create','args':{'name':'vm2','origin':'%s/origin'}}", cellar.dir);
+	ask("{'verb':'create','args':{'names':['vm2'],'origin':'%s/origin'}}", cellar.dir);
 }
 
 /* --- into memory ----------------------------------------------------------------------
