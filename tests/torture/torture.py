@@ -516,7 +516,7 @@ def main():
                         default=int(os.environ.get("THINBD_TORTURE_ROUNDS", 30)))
     parser.add_argument("--long", action="store_true")
     args = parser.parse_args()
-    rounds = 1000 if args.long else args.rounds
+    rounds = kills = 1000 if args.long else args.rounds
     need()
     seed = seed_from_environment()
     operations, verbs, lives = 0, 0, 0
@@ -535,7 +535,7 @@ def main():
                   flush=True)
         rounds -= count
         lives += 1
-    print(f"{lives} pools, {operations} operations, {verbs} verbs")
+    print(f"{kills} kills of {lives} pools' servers, {operations} operations, {verbs} verbs")
 
 
 if __name__ == "__main__":
