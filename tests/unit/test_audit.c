@@ -124,7 +124,7 @@ static void test_large_counts(void **state)
 	assert_int_equal(img.seen[THIN_AUDIT_DATA_LEAK], 0);
 	assert_int_equal(img.seen[THIN_AUDIT_DATA_COUNT_LOW], 0);
 	assert_int_equal(img.seen[THIN_AUDIT_DATA_COUNT_HIGH], 0);
-	assert_true(img.seen[THIN_AUDIT_DOUBLE_MAPPING] > 0);
+	assert_true(img.seen[THIN_AUDIT_DOUBLE_FLAGGED] > 0);
 	image_fini(&img);
 }
 
