@@ -276,6 +276,7 @@ struct thin_volume_params {
 	struct thin_origin *origin; /* may be NULL; a reference is taken */
 	uint64_t origin_end;	    /* it shows up to there, bytes; 0: all of it */
 	bool read_only;
+	bool past_end; /* @size reaches past the volume's end, and does not move it */
 };
 
 /*

@@ -258,7 +258,8 @@ int thin_volume_open(struct thin_pool *pool, const struct thin_volume_params *pa
 	}
 	v->size = params->size;
 	v->read_only = params->read_only;
-	grow_core(v->core, v->size);
+	if (!params->past_end)
+		grow_core(v->core, v->size);
 	*ret = v;
 	return 0;
 }

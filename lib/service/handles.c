@@ -208,21 +208,19 @@ int thinbd_export_description(struct thinbd *t, const char *name, char **ret)
 
 /* --- opening ------------------------------------------------------------- */
 
-int thin_open_conf(struct thinbd *t, const struct thin_volume_conf *conf, bool read_only,
-		   struct thin_opened *ret, struct thin_error *e)
+/* As @params says, and @conf of the rest. */
+static int open_as(struct thinbd *t, const struct thin_volume_conf *conf,
+		   struct thin_volume_params params, struct thin_opened *ret,
+		   struct thin_error *e)
 {
 	struct thin_opened o = {0};
 	int r = thin_origin_get(t, conf, &o.origin, e);
 
 	if (r)
 		return r;
-	struct thin_volume_params params = {
-		.device = conf->device,
-		.size = conf->size,
-		.origin = thin_origin_of(o.origin),
-		.origin_end = conf->origin_overlap,
-		.read_only = read_only,
-	};
+	params.device = conf->device;
+	params.origin = thin_origin_of(o.origin);
+	params.origin_end = conf->origin_overlap;
 	r = thin_volume_open(t->pool, &params, &o.v);
 	if (r) {
 		thin_origin_put(t, o.origin);
@@ -232,6 +230,22 @@ int thin_open_conf(struct thinbd *t, const struct thin_volume_conf *conf, bool r
 	}
 	*ret = o;
 	return 0;
+}
+
+int thin_open_conf(struct thinbd *t, const struct thin_volume_conf *conf, bool read_only,
+		   struct thin_opened *ret, struct thin_error *e)
+{
+	struct thin_volume_params params = {.size = conf->size, .read_only = read_only};
+
+	return open_as(t, conf, params, ret, e);
+}
+
+int thin_open_past_end(struct thinbd *t, const struct thin_volume_conf *conf,
+		       uint64_t size, struct thin_opened *ret, struct thin_error *e)
+{
+	struct thin_volume_params params = {.size = size, .past_end = true};
+
+	return open_as(t, conf, params, ret, e);
 }
 
 void thin_close_opened(struct thinbd *t, struct thin_opened *o)

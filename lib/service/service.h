@@ -173,6 +173,11 @@ struct thin_opened {
 	struct thin_origin_entry *origin; /* or NULL */
 };
 
+/* The same, to change what is behind its end too, up to @size bytes. */
+THIN_MUST_CHECK int thin_open_past_end(struct thinbd *t,
+				       const struct thin_volume_conf *conf, uint64_t size,
+				       struct thin_opened *ret, struct thin_error *e);
+
 THIN_MUST_CHECK int thin_open_conf(struct thinbd *t, const struct thin_volume_conf *conf,
 				   bool read_only, struct thin_opened *ret,
 				   struct thin_error *e);

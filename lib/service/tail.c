@@ -10,7 +10,7 @@
 #include <errno.h>
 
 struct tail {
-	struct thin_opened opened; /* as a volume that ends with the block */
+	struct thin_opened opened; /* up to the block's end */
 	uint64_t begin, end;	   /* bytes; empty: nothing to do */
 };
 
@@ -31,7 +31,6 @@ static int open_tail(struct thinbd *t, const struct thin_volume_conf *conf,
 		     struct tail *ret, struct thin_error *e)
 {
 	uint64_t end = thin_div_up(conf->size, t->block_size) * t->block_size;
-	_cleanup_volume_conf struct thin_volume_conf *longer = NULL;
 	bool mapped = false;
 	int r = 0;
 
@@ -40,11 +39,7 @@ static int open_tail(struct thinbd *t, const struct thin_volume_conf *conf,
 		r = is_mapped(t, conf->device, conf->size, &mapped);
 	if (r || !mapped)
 		return r;
-	r = thin_volume_conf_copy(conf, &longer);
-	if (r)
-		return r;
-	longer->size = end;
-	r = thin_open_conf(t, longer, false, &ret->opened, e);
+	r = thin_open_past_end(t, conf, end, &ret->opened, e);
 	if (r)
 		return r;
 	ret->begin = conf->size;

@@ -191,6 +191,29 @@ static void test_grow(void **state)
 	ground_free(g);
 }
 
+/* Who looks behind a volume's end does not make its last block a longer one. */
+static void test_past_end(void **state)
+{
+	struct ground *g = ground_new(8);
+	struct thin_volume_params params = {
+		.device = 1,
+		.size = 2 * BLOCK,
+		.past_end = true,
+	};
+	struct thin_volume *v = ground_create(g, 1, BLOCK + 100, NULL), *w;
+
+	(void)state;
+	assert_int_equal(put(v, BLOCK, 100, 1, 0), 0);
+	assert_int_equal(thin_volume_open(g->pool, &params, &w), 0);
+	assert_int_equal(thin_volume_zero(w, BLOCK + 100, BLOCK - 100, 0), 0);
+	expect(v, BLOCK, 100, 1);
+	thin_volume_close(w);
+	assert_int_equal(thin_volume_trim(v, BLOCK, 100, 0), 0);
+	expect(v, BLOCK, 100, 0);
+	thin_volume_close(v);
+	ground_free(g);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -200,6 +223,7 @@ int main(void)
 		cmocka_unit_test(test_pinned_between_opens),
 		cmocka_unit_test(test_start_fails),
 		cmocka_unit_test(test_grow),
+		cmocka_unit_test(test_past_end),
 		cmocka_unit_test(test_open_while_written),
 	};
 
