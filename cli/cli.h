@@ -63,6 +63,7 @@ extern const struct command cli_create, cli_snapshot, cli_delete, cli_rename, cl
 extern const struct command cli_list;
 extern const struct command cli_flatten, cli_map, cli_diff;
 extern const struct command cli_serve;
+extern const struct command cli_restore;
 
 /*
  * args.c: the arguments of a run into @c: options, verb, request.

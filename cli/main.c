@@ -18,7 +18,7 @@ static const struct command *const commands[] = {
 	&cli_init,  &cli_create, &cli_snapshot, &cli_delete,  &cli_rename,
 	&cli_set,   &cli_resize, &cli_rollback, &cli_flatten, &cli_list,
 	&cli_show,  &cli_map,	 &cli_diff,	&cli_status,  &cli_grow,
-	&cli_check, &cli_dump,	 &cli_message,	&cli_serve,
+	&cli_check, &cli_dump,	 &cli_message,	&cli_serve,   &cli_restore,
 };
 
 static const struct command *find_command(const char *verb)

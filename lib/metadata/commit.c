@@ -202,11 +202,14 @@ int thin_freed_for_each(const struct thin_freed *freed,
 
 /* A million blocks may have been freed: not one by one, while others wait. */
 static void release(struct thin_metadata *m, const struct thin_freed *freed)
+	THIN_REQUIRES(m->tree_lock)
 {
 	thin_block_set_subtract(&thin_sm_disk_quarantine(m->sm_data)->unavailable,
 				&freed->data);
-	thin_block_set_subtract(&thin_sm_metadata_quarantine(m->sm_metadata)->unavailable,
-				&freed->metadata);
+	if (!thin_pin_set_aside(m, &freed->metadata))
+		thin_block_set_subtract(
+			&thin_sm_metadata_quarantine(m->sm_metadata)->unavailable,
+			&freed->metadata);
 }
 
 void thin_metadata_release(struct thin_metadata *m, struct thin_freed *freed)
@@ -258,6 +261,7 @@ static int go_back(struct thin_metadata *m) THIN_REQUIRES(m->tree_lock)
 	struct thin_sm_disk *old = m->sm_data;
 	int r;
 
+	thin_pin_break(m);
 	m->sm_data = NULL;
 	thin_drop_state(m);
 	thin_cache_set_nr_blocks(m->cache, le64_get(m->sb.metadata_space_map.nr_blocks));

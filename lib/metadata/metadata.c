@@ -206,6 +206,7 @@ static size_t cache_blocks(uint64_t bytes)
 
 static void free_metadata(struct thin_metadata *m)
 {
+	thin_block_set_clear(&m->set_aside);
 	thin_sharded_write(&m->tree_lock);
 	thin_drop_state(m);
 	thin_sharded_write_end(&m->tree_lock);

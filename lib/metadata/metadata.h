@@ -259,6 +259,26 @@ THIN_MUST_CHECK int thin_metadata_delete_work(struct thin_device *d, uint64_t ma
 THIN_MUST_CHECK int thin_metadata_warm(struct thin_device *d, uint64_t begin, unsigned nr,
 				       uint64_t *ret_end);
 
+/* --- reading a commit while others follow --------------------------------- */
+
+/*
+ * Keep all that the last commit leads to as it is in the metadata storage,
+ * to be read from there, while changes and commits go on.
+ * @ret_superblock: 4096 bytes: block 0 as that commit wrote it, which is not
+ * there any more after the next one.
+ * Returns 0, after which it has to be unpinned; -EBUSY (it is pinned);
+ * -ESHUTDOWN.
+ * Locking: waits for a commit under way.  Cost: O(1); what is freed meanwhile
+ * can not be used.
+ */
+THIN_MUST_CHECK int thin_metadata_pin(struct thin_metadata *m, void *ret_superblock);
+
+/*
+ * Let go.  Returns whether it was kept all the while: where metadata ran short
+ * it was not, and what was read may be anything.
+ */
+THIN_MUST_CHECK bool thin_metadata_unpin(struct thin_metadata *m);
+
 /* --- transactions ------------------------------------------------------ */
 
 /*

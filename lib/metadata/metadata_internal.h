@@ -53,6 +53,10 @@ struct thin_metadata {
 	struct thin_device *devices[THIN_DEVICE_BUCKETS];
 	struct thin_freed *under_way; /* committed, not released */
 
+	/* pin.c: metadata blocks that were released since, and are kept. */
+	bool pinned, pin_broken;
+	struct thin_block_set set_aside;
+
 	/*
 	 * Transactions are counted from 1.  @stamp is new with each, and with
 	 * whatever makes the top level shared again.
@@ -91,6 +95,11 @@ THIN_MUST_CHECK int thin_may_grow(struct thin_metadata *m, uint64_t extra)
 int thin_changed(struct thin_metadata *m, int r) THIN_REQUIRES(m->tree_lock);
 
 uint64_t thin_metadata_reserve_size(const struct thin_metadata *m);
+
+/* Keep what a commit freed, if somebody reads it; false: it may be had. */
+bool thin_pin_set_aside(struct thin_metadata *m, const struct thin_block_set *freed)
+	THIN_REQUIRES(m->tree_lock);
+void thin_pin_break(struct thin_metadata *m) THIN_REQUIRES(m->tree_lock);
 
 /* Read roots and space maps anew, as the superblock in @m->sb says. */
 THIN_MUST_CHECK int thin_load_state(struct thin_metadata *m) THIN_REQUIRES(m->tree_lock);

@@ -16,6 +16,16 @@ int thin_pool_lookup(struct thin_pool *pool, uint32_t device, uint64_t begin,
 	return r;
 }
 
+int thin_pool_pin(struct thin_pool *pool, void *ret_superblock)
+{
+	return thin_metadata_pin(pool->m, ret_superblock);
+}
+
+bool thin_pool_unpin(struct thin_pool *pool)
+{
+	return thin_metadata_unpin(pool->m);
+}
+
 void thin_pool_freeze(struct thin_pool *pool)
 {
 	thin_batch_begin(&pool->commit);

@@ -251,6 +251,10 @@ struct thin_storage *thin_pool_metadata_storage(struct thin_pool *pool);
 void thin_pool_freeze(struct thin_pool *pool);
 void thin_pool_thaw(struct thin_pool *pool);
 
+/* thin_metadata_pin(), thin_metadata_unpin(): nobody waits meanwhile. */
+THIN_MUST_CHECK int thin_pool_pin(struct thin_pool *pool, void *ret_superblock);
+THIN_MUST_CHECK bool thin_pool_unpin(struct thin_pool *pool);
+
 /* --- origins ------------------------------------------------------------ */
 
 /*

@@ -63,6 +63,10 @@ static const struct thin_conf_key keys[] = {
 	 .max = 3600},
 	{"io", THIN_CONF_CHOICE, AT(io), "auto", .choices = io_words},
 	{"direct", THIN_CONF_BOOL, AT(direct), "false"},
+	{"keep_metadata_backups", THIN_CONF_NUMBER, AT(keep_metadata_backups), "0",
+	 .max = 1000},
+	{"metadata_backup_interval", THIN_CONF_NUMBER, AT(metadata_backup_interval),
+	 "3600", .min = 1, .max = YEAR},
 	{.name = NULL},
 };
 
@@ -82,6 +86,8 @@ static const char *const remarks[] = {
 	"seconds between commits that nobody asked for",
 	"\"auto\", \"io_uring\" or \"sync\"",
 	"O_DIRECT for the data device",
+	"in the folder \"backups\"; 24 is a day's",
+	"seconds between two of them, at least",
 };
 
 _Static_assert(sizeof(remarks) / sizeof(*remarks) + 1 == sizeof(keys) / sizeof(*keys),

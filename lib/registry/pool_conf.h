@@ -51,6 +51,8 @@ struct thin_pool_conf {
 	uint32_t commit_interval;	     /* seconds */
 	int io;				     /* enum thin_io */
 	bool direct;
+	uint32_t keep_metadata_backups;	   /* 0: none are made */
+	uint32_t metadata_backup_interval; /* seconds, at least, between two */
 };
 
 /*

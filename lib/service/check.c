@@ -12,6 +12,7 @@
 #include "service/check.h"
 
 #include "audit/audit.h"
+#include "service/closed_pool.h"
 #include "service/devices.h"
 #include "service/losses.h"
 #include "service/repair.h"
@@ -21,19 +22,6 @@
 #include <stdio.h>
 
 /* --- registry against metadata ------------------------------------------- */
-
-/* By the audit's walker: also where the pool can not be opened. */
-static int device_exists(void *ctx, uint32_t device, bool *ret)
-{
-	struct thin_walk_params params = {.device = device};
-	struct thin_walk_fns nothing = {0};
-	int r = thin_audit_walk(ctx, &params, &nothing, NULL, NULL);
-
-	if (r && r != -ENOENT)
-		return r;
-	*ret = !r;
-	return 0;
-}
 
 static void check_volume(struct thin_verdict *v, const struct thin_volume_conf *conf,
 			 const struct thin_devices *devices)
@@ -130,82 +118,9 @@ int thin_do_check(struct thin_call *c, struct json_object **ret, struct thin_err
 
 /* --- a pool that nobody has open ------------------------------------------ */
 
-struct closed_pool {
-	char *dir;
-	struct thin_pool_lock *lock;
-	struct thin_files *files, *volume_files;
-	struct thin_pool_conf conf;
-	struct thin_storage *metadata, *data;
-	uint64_t nr_data_blocks; /* 0: not known */
-	struct thin_registry *registry;
-	struct thin_error no_registry; /* why there is none */
-};
-
-static void close_all(struct closed_pool *p)
-{
-	thin_registry_close(p->registry);
-	thin_storage_close(p->metadata);
-	thin_storage_close(p->data);
-	thin_pool_conf_fini(&p->conf);
-	thin_files_close(p->volume_files);
-	thin_files_close(p->files);
-	thin_pool_lock_release(p->lock);
-	free(p->dir);
-}
-
-static int open_folder(struct closed_pool *p, const char *dir, struct thin_error *e)
-{
-	int r;
-
-	p->dir = realpath(dir, NULL);
-	if (!p->dir)
-		return thin_error_set(e, -errno, "%s: %s", dir, thin_strerror(errno));
-	r = thin_files_open(p->dir, 0, &p->files, e);
-	if (!r)
-		r = thin_pool_conf_read(p->files, &p->conf, e);
-	if (!r)
-		r = thin_pool_lock_take(p->dir, "thinbd check", &p->lock, e);
-	return r == -EROFS ? 0 : r;
-}
-
-/* Where it can not be had, devices have no names, and that is told. */
-static void open_registry(struct closed_pool *p)
-{
-	_cleanup_free char *path = NULL;
-	struct thin_registry_params params = {
-		.readonly = true,
-		.device_exists = device_exists,
-		.ctx = p->metadata,
-	};
-
-	if (asprintf(&path, "%s/volumes", p->dir) < 0) {
-		path = NULL;
-		return;
-	}
-	if (thin_files_open(path, 0, &p->volume_files, &p->no_registry))
-		return;
-	params.files = p->volume_files;
-	if (thin_registry_open(&params, &p->registry, &p->no_registry))
-		p->registry = NULL;
-}
-
-static int open_all(struct closed_pool *p, const char *dir, struct thin_error *e)
-{
-	uint64_t bytes;
-	int r = open_folder(p, dir, e);
-
-	if (!r)
-		r = thin_open_storages(p->dir, &p->conf, true, &p->metadata, &p->data, e);
-	if (r)
-		return r;
-	if (!thin_storage_size(p->data, &bytes))
-		p->nr_data_blocks = thin_data_blocks(p->metadata, bytes);
-	open_registry(p);
-	return 0;
-}
-
-static int judge_closed(struct closed_pool *p, const struct thinbd_observer *observer,
-			struct thin_verdict *v, struct thin_error *e)
+static int judge_closed(struct thin_closed_pool *p,
+			const struct thinbd_observer *observer, struct thin_verdict *v,
+			struct thin_error *e)
 {
 	int r = judge(v, p->metadata, p->nr_data_blocks, observer, e);
 
@@ -221,7 +136,7 @@ static const struct thin_repair_fns repair_fns = {
 };
 
 /* Nothing is changed by a look. */
-static int look_first(struct closed_pool *p, struct outcome *o, struct thin_error *e)
+static int look_first(struct thin_closed_pool *p, struct outcome *o, struct thin_error *e)
 {
 	struct thin_repair_params params = {
 		.from = p->metadata,
@@ -237,8 +152,8 @@ static int look_first(struct closed_pool *p, struct outcome *o, struct thin_erro
 		 : 0;
 }
 
-static int repair_closed(struct closed_pool *p, const struct thin_verdict *v, bool force,
-			 struct outcome *o, struct thin_error *e)
+static int repair_closed(struct thin_closed_pool *p, const struct thin_verdict *v,
+			 bool force, struct outcome *o, struct thin_error *e)
 {
 	const struct thin_repair_fns quiet = {0};
 	struct thin_repair_params params = {0};
@@ -266,9 +181,9 @@ static int check_once(const char *dir, const struct thin_args *args,
 		      struct json_object **ret, struct thin_error *e)
 {
 	bool repair = thin_arg_flag(args, "repair") && !o->repaired;
-	struct closed_pool p = {0};
+	struct thin_closed_pool p = {0};
 	struct thin_verdict v = {0};
-	int r = open_all(&p, dir, e);
+	int r = thin_closed_pool_open(&p, dir, "thinbd check", e);
 
 	if (!r)
 		r = thin_verdict_init(&v, p.registry);
@@ -281,7 +196,7 @@ static int check_once(const char *dir, const struct thin_args *args,
 	if (!r)
 		*ret = thin_verdict_json(&v);
 	thin_verdict_fini(&v);
-	close_all(&p);
+	thin_closed_pool_close(&p);
 	return r;
 }
 

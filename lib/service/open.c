@@ -8,6 +8,7 @@
  * left half done is finished.  No threads before thinbd_start(): a server
  * forks in between.
  */
+#include "service/backup.h"
 #include "service/extend.h"
 #include "service/io_counters.h"
 #include "service/reserves.h"
@@ -196,6 +197,8 @@ static int open_folder(struct thinbd *t, const struct thinbd_params *p, bool *re
 		r = thin_burier_new(t, &t->burier);
 	if (!r && !t->read_only)
 		r = thin_extender_new(t, &t->extender);
+	if (!r && !t->read_only)
+		r = thin_backups_new(t, &t->backups);
 	return r;
 }
 
@@ -358,6 +361,8 @@ static int start(struct thinbd *t, struct thin_error *e)
 		r = thin_extender_start(t->extender);
 	if (!r)
 		r = thin_burier_start(t->burier);
+	if (!r)
+		r = thin_backups_start(t->backups);
 	if (!r && t->attachment.start)
 		r = t->attachment.start(t->attachment.ctx);
 	if (!r && t->registry && !t->read_only)
@@ -382,6 +387,7 @@ int thinbd_close(struct thinbd *t)
 	if (t->attachment.stop)
 		t->attachment.stop(t->attachment.ctx);
 	thin_jobs_stop(t);
+	thin_backups_stop(t->backups);
 	thin_burier_stop(t->burier);
 	thin_close_handles(t);
 	thin_counters_forget_all(t);

@@ -7,6 +7,7 @@
 
 #include "service/check.h"
 #include "service/init.h"
+#include "service/restore.h"
 #include "util/lock.h"
 
 #include <errno.h>
@@ -22,15 +23,25 @@ static const struct {
 	thin_handler *handler;
 	bool locked; /* under t->lock from begin to end */
 } handlers[] = {
-	{"init", thin_do_init_again, false},  {"create", thin_do_create, true},
-	{"snapshot", thin_do_snapshot, true}, {"delete", thin_do_delete, false},
-	{"rename", thin_do_rename, true},     {"set", thin_do_set, true},
-	{"resize", thin_do_resize, false},    {"rollback", thin_do_rollback, false},
-	{"flatten", thin_do_flatten, false},  {"list", thin_do_list, false},
-	{"show", thin_do_show, false},	      {"map", thin_do_map, false},
-	{"diff", thin_do_diff, false},	      {"status", thin_do_status, false},
-	{"grow", thin_do_grow, true},	      {"check", thin_do_check, false},
-	{"dump", thin_do_dump, false},	      {"message", thin_do_message, false},
+	{"init", thin_do_init_again, false},
+	{"create", thin_do_create, true},
+	{"snapshot", thin_do_snapshot, true},
+	{"delete", thin_do_delete, false},
+	{"rename", thin_do_rename, true},
+	{"set", thin_do_set, true},
+	{"resize", thin_do_resize, false},
+	{"rollback", thin_do_rollback, false},
+	{"flatten", thin_do_flatten, false},
+	{"list", thin_do_list, false},
+	{"show", thin_do_show, false},
+	{"map", thin_do_map, false},
+	{"diff", thin_do_diff, false},
+	{"status", thin_do_status, false},
+	{"grow", thin_do_grow, true},
+	{"check", thin_do_check, false},
+	{"dump", thin_do_dump, false},
+	{"message", thin_do_message, false},
+	{"restore-metadata", thin_do_restore, false},
 };
 
 #define NR_HANDLERS (sizeof(handlers) / sizeof(handlers[0]))
@@ -67,9 +78,10 @@ static int check_mode(struct thinbd *t, struct thin_error *e)
 
 static int may_do(struct thinbd *t, const struct thinbd_verb *verb, struct thin_error *e)
 {
-	/* These two look for themselves at what they may. */
+	/* These look for themselves at what they may. */
 	bool changes = (verb->flags & THINBD_VERB_CHANGES) &&
-		       strcmp(verb->name, "check") && strcmp(verb->name, "init");
+		       strcmp(verb->name, "check") && strcmp(verb->name, "init") &&
+		       strcmp(verb->name, "restore-metadata");
 
 	if (!t->registry)
 		return thin_error_set(e, -ENOTSUP,
@@ -202,6 +214,10 @@ void thin_call_offline(const char *dir, const struct thin_args *args,
 		*ret_reply = wrap(r, result, &e);
 	} else if (!strcmp(args->verb->name, "check")) {
 		r = thin_check_offline(dir, args, observer, &result, &e);
+		*ret_busy = r == -EBUSY;
+		*ret_reply = wrap(r, result, &e);
+	} else if (!strcmp(args->verb->name, "restore-metadata")) {
+		r = thin_restore_offline(dir, args, &result, &e);
 		*ret_busy = r == -EBUSY;
 		*ret_reply = wrap(r, result, &e);
 	} else {

@@ -35,10 +35,10 @@ thin_handler thin_do_flatten;
 thin_handler thin_do_list, thin_do_show;
 thin_handler thin_do_map, thin_do_diff;
 
-/* verbs_pool.c, message.c, check.c */
+/* verbs_pool.c, message.c, check.c, restore.c */
 thin_handler thin_do_init_again, thin_do_status, thin_do_grow, thin_do_dump;
 thin_handler thin_do_message;
-thin_handler thin_do_check;
+thin_handler thin_do_check, thin_do_restore;
 
 /* Report progress; -ECANCELED when nobody wants to hear any more. */
 THIN_MUST_CHECK int thin_progress(const struct thin_call *c, uint64_t done,

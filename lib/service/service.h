@@ -43,6 +43,8 @@ struct thin_attachment {
 	void *ctx;
 };
 
+struct thin_backups;
+
 struct thinbd {
 	char *dir;	      /* absolute; NULL: table style */
 	char *default_volume; /* or NULL */
@@ -77,6 +79,7 @@ struct thinbd {
 
 	struct thin_burier *burier;	/* NULL: table style, or read-only */
 	struct thin_extender *extender; /* NULL: table style, or read-only */
+	struct thin_backups *backups;	/* likewise, or not wanted */
 	struct thin_attachment attachment;
 };
 

@@ -133,6 +133,13 @@ static const struct thinbd_param check_params[] = {
 	FLAG("force", "with --repair: also where volumes lose what can not be read"),
 };
 
+static const struct thinbd_param restore_params[] = {
+	{"backup", THINBD_KIND_TEXT, THINBD_POSITIONAL, 0, "BACKUP", NULL,
+	 "its name, or a file; else the latest"},
+	FLAG("list", "only list those that there are"),
+	FLAG("force", "do it; else only what it would do is said"),
+};
+
 static const struct thinbd_param dump_params[] = {
 	CHOICE("format", "thin|json", "thin_dump's XML, or JSON"),
 };
@@ -170,6 +177,8 @@ static const struct thinbd_verb verbs[] = {
 	VERB("status", 0, status_params, "the state of the pool"),
 	VERB("grow", CHANGES, grow_params, "make the pool larger"),
 	VERB("check", CHANGES | THINBD_VERB_LONG, check_params, "audit the pool"),
+	VERB("restore-metadata", CHANGES | THINBD_VERB_LONG, restore_params,
+	     "go back to a backup of the metadata"),
 	VERB("dump", THINBD_VERB_STREAMS | THINBD_VERB_TEXT, dump_params,
 	     "print the metadata"),
 	VERB("message", CHANGES, message_params, "dm-thin's messages"),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The pool as a whole: status, grow, dump. */
+#include "service/backup.h"
 #include "service/dump.h"
 #include "service/dm_status.h"
 #include "service/extend.h"
@@ -70,6 +71,7 @@ static struct json_object *status_json(struct thinbd *t)
 				 s.metadata.nr_metadata_blocks, s.low_water_metadata,
 				 thin_extend_metadata_step(t, &s), THIN_METADATA_BLOCK));
 	thin_json_add(o, "freeing_bytes", thin_json_number(thin_buried_bytes(t)));
+	thin_json_add(o, "metadata_backup", thin_backups_json(t->backups));
 	thin_json_add(o, "volumes", thin_json_number(nr_volumes(t)));
 	thin_json_add(o, "clients", thin_json_number(thin_clients_of(t, THIN_NO_DEVICE)));
 	return o;

@@ -15,7 +15,7 @@ options_of_manual() {
     awk -v verb="$1" '
         /^# VERBS/ { on = 1; next }
         /^# / { on = 0 }
-        on && /^\*[a-z]+\*/ { v = $1; gsub(/\*/, "", v) }
+        on && /^\*[a-z][-a-z]*\*/ { v = $1; gsub(/\*/, "", v) }
         on && v == verb && /\*--[-a-z]+\*/ {
             line = /^\t\*--/ ? $1 : /^\*/ ? $2 : ""
             gsub(/\*/, "", line)
@@ -23,10 +23,10 @@ options_of_manual() {
         }' "$project/cli/thinbd.1.scd" | sort -u
 }
 
-verbs_of_help() { "$thinbd" --help | sed -n '/^Verbs:/,/^$/s/^  \([a-z]*\) .*/\1/p' | sort; }
+verbs_of_help() { "$thinbd" --help | sed -n '/^Verbs:/,/^$/s/^  \([-a-z]*\) .*/\1/p' | sort; }
 
 verbs_of_manual() {
-    sed -n '/^# VERBS/,/^# EXIT/s/^\*\([a-z]*\)\*.*/\1/p' "$project/cli/thinbd.1.scd" | sort
+    sed -n '/^# VERBS/,/^# EXIT/s/^\*\([a-z][-a-z]*\)\*.*/\1/p' "$project/cli/thinbd.1.scd" | sort
 }
 
 proves "the verbs are the same"
