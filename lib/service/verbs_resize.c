@@ -122,7 +122,7 @@ static int resized(const struct thin_volume_conf *v, uint64_t size,
 	n->size = size;
 	n->reserve = thin_min(n->reserve, size);
 	n->shrinking = size < v->size;
-	if (thin_origin_shows(v) > size)
+	if (n->shrinking && thin_origin_shows(v) > size)
 		n->origin_overlap = size;
 	*ret = thin_steal(n);
 	return 0;
