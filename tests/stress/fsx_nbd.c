@@ -522,18 +522,6 @@ static void do_rollback(void)
 	}
 }
 
-/* What growing showed in the block where it ended is left open, in part. */
-static void adopt(uint64_t old)
-{
-	uint64_t bs = fsx.rules.block_size;
-	uint64_t end = at_most((old + bs - 1) / bs * bs, current()->size);
-
-	if (old >= end)
-		return;
-	NBD(nbd_pread(any_connection(), fsx.back, end - old, old, 0));
-	shadow_adopt(current(), fsx.back, old, end - old);
-}
-
 /* Growing is for volumes in use, too; shrinking is not. */
 static void do_resize(void)
 {
@@ -552,7 +540,6 @@ static void do_resize(void)
 	shadow_resize(current(), size);
 	connect_all();
 	SHOULD((uint64_t)nbd_get_size(fsx.h[0]) == size, "not resized");
-	adopt(old);
 	compare(any_connection(), current(), 0, size);
 }
 

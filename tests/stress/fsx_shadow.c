@@ -8,18 +8,20 @@
 /* The origin's bytes, from @begin to @end. */
 static void show_origin(struct shadow *s, uint64_t begin, uint64_t end)
 {
+	uint64_t to = s->origin && s->origin_end < end ? s->origin_end : end;
+
 	if (begin >= end)
 		return;
-	if (s->origin)
-		memcpy(s->bytes + begin, s->origin->bytes + begin, end - begin);
-	else
-		memset(s->bytes + begin, 0, end - begin);
+	memset(s->bytes + begin, 0, end - begin);
+	if (s->origin && begin < to)
+		memcpy(s->bytes + begin, s->origin->bytes + begin, to - begin);
 }
 
 void shadow_init(struct shadow *s, const char *name, uint64_t size,
 		 const struct base *origin)
 {
-	*s = (struct shadow){.size = size, .origin = origin, .bytes = malloc(MAX_SIZE)};
+	*s = (struct shadow){.size = size, .origin = origin, .origin_end = MAX_SIZE};
+	s->bytes = malloc(MAX_SIZE);
 	if (!s->bytes)
 		abort();
 	snprintf(s->name, sizeof(s->name), "%s", name);
@@ -37,8 +39,7 @@ void shadow_copy(struct shadow *s, const struct shadow *of, const char *name)
 	shadow_init(s, name, of->size, of->origin);
 	memcpy(s->bytes, of->bytes, MAX_SIZE);
 	snprintf(s->parent, sizeof(s->parent), "%s", of->name);
-	s->shrunk = of->shrunk;
-	s->flattened = of->flattened;
+	s->origin_end = of->origin_end;
 }
 
 void shadow_roll_back(struct shadow *s, const struct shadow *snapshot)
@@ -46,8 +47,7 @@ void shadow_roll_back(struct shadow *s, const struct shadow *snapshot)
 	memcpy(s->bytes, snapshot->bytes, MAX_SIZE);
 	s->size = snapshot->size;
 	s->origin = snapshot->origin;
-	s->shrunk = snapshot->shrunk;
-	s->flattened = snapshot->flattened;
+	s->origin_end = snapshot->origin_end;
 }
 
 void shadow_zero(struct shadow *s, uint64_t offset, uint64_t len)
@@ -69,27 +69,18 @@ void shadow_trim(struct shadow *s, const struct rules *r, uint64_t offset, uint6
 
 void shadow_drop_origin(struct shadow *s)
 {
-	s->flattened = s->origin;
 	s->origin = NULL;
+	s->origin_end = MAX_SIZE;
 	show_origin(s, s->size, MAX_SIZE);
 }
 
 /* Past the end there is what growing should show. */
 void shadow_resize(struct shadow *s, uint64_t size)
 {
-	s->shrunk |= size < s->size;
+	if (size < s->size && size < s->origin_end)
+		s->origin_end = size;
 	s->size = size;
 	show_origin(s, size, MAX_SIZE);
-}
-
-void shadow_adopt(struct shadow *s, const uint8_t *bytes, uint64_t offset, uint64_t len)
-{
-	for (uint64_t i = offset; i < offset + len; i++) {
-		uint8_t is = bytes[i - offset];
-
-		if ((s->shrunk && !is) || (s->flattened && is == s->flattened->bytes[i]))
-			s->bytes[i] = is;
-	}
 }
 
 uint64_t shadow_differs(const struct shadow *s, const uint8_t *bytes, uint64_t offset,

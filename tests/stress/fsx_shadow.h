@@ -10,9 +10,8 @@
  *   zero    zeros, also over an origin
  *   trim    blocks that lie in the range as a whole read as the origin again;
  *           the last block of a volume is whole though it be short
- *   grow    the origin shows, and zeros past its end; in the rest of the block
- *           in which it ended these may be zeros where a shrink cut it, and
- *           the origin that was before a flatten
+ *   grow    the origin shows, and zeros past its end, or past where a shrink
+ *           once cut the volume off
  */
 
 #include <stdbool.h>
@@ -31,11 +30,10 @@ struct shadow {
 	char name[40];
 	char parent[40]; /* it was made as a snapshot of this one */
 	bool readonly;
-	bool shrunk; /* at some time */
 	uint64_t size;
-	uint8_t *bytes; /* MAX_SIZE */
+	uint8_t *bytes; /* MAX_SIZE: behind the end what growing would show */
 	const struct base *origin;
-	const struct base *flattened; /* the origin that it had */
+	uint64_t origin_end; /* it shows up to there */
 };
 
 /* Geometry that the rules need. */
@@ -62,13 +60,6 @@ void shadow_drop_origin(struct shadow *s);
 
 /* To another size, smaller or larger. */
 void shadow_resize(struct shadow *s, uint64_t size);
-
-/*
- * After shadow_resize() made it larger: [@offset, @offset + @len), which is in
- * the block where it ended, was read as @bytes.  Where the rules leave it open
- * the shadow takes these.
- */
-void shadow_adopt(struct shadow *s, const uint8_t *bytes, uint64_t offset, uint64_t len);
 
 /* Of the first byte that is not as it should be; UINT64_MAX where all are. */
 uint64_t shadow_differs(const struct shadow *s, const uint8_t *bytes, uint64_t offset,
