@@ -176,14 +176,14 @@ struct thin_opened {
 	struct thin_origin_entry *origin; /* or NULL */
 };
 
+THIN_MUST_CHECK int thin_open_conf(struct thinbd *t, const struct thin_volume_conf *conf,
+				   bool read_only, struct thin_opened *ret,
+				   struct thin_error *e);
+
 /* The same, to change what is behind its end too, up to @size bytes. */
 THIN_MUST_CHECK int thin_open_past_end(struct thinbd *t,
 				       const struct thin_volume_conf *conf, uint64_t size,
 				       struct thin_opened *ret, struct thin_error *e);
-
-THIN_MUST_CHECK int thin_open_conf(struct thinbd *t, const struct thin_volume_conf *conf,
-				   bool read_only, struct thin_opened *ret,
-				   struct thin_error *e);
 void thin_close_opened(struct thinbd *t, struct thin_opened *o);
 
 /* --- origins.c ------------------------------------------------------------ */
