@@ -245,6 +245,8 @@ static int flatten(struct flatten *f, bool *ret_again, struct thin_error *e)
 	/* Whom the end of the server hangs up on has cancelled nothing. */
 	if (r == -ECANCELED && f->h && !atomic_load(&f->t->ending))
 		r = cancelled(f, e);
+	if (r == -ESHUTDOWN && f->h && thin_handle_revoked(f->h))
+		r = thin_error_set(e, -ENOENT, "%s: was deleted meanwhile", f->p->name);
 	thinbd_volume_close(thin_steal(f->h));
 	return r;
 }

@@ -14,6 +14,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
+
+/* Milliseconds in which one who opens a volume should notice a new record. */
+#define AGREE_TRIES 1000
 
 struct thinbd_volume {
 	struct thinbd *t;
@@ -209,24 +213,63 @@ int thinbd_export_description(struct thinbd *t, const char *name, char **ret)
 /* --- opening ------------------------------------------------------------- */
 
 /* As @params says, and @conf of the rest. */
-static int open_as(struct thinbd *t, const struct thin_volume_conf *conf,
-		   struct thin_volume_params params, struct thin_opened *ret,
-		   struct thin_error *e)
+static int open_once(struct thinbd *t, const struct thin_volume_conf *conf,
+		     struct thin_volume_params *params, struct thin_opened *ret,
+		     struct thin_error *e)
 {
 	struct thin_opened o = {0};
 	int r = thin_origin_get(t, conf, &o.origin, e);
 
 	if (r)
 		return r;
-	params.device = conf->device;
-	params.origin = thin_origin_of(o.origin);
-	params.origin_end = conf->origin_overlap;
-	r = thin_volume_open(t->pool, &params, &o.v);
+	params->device = conf->device;
+	params->origin = thin_origin_of(o.origin);
+	params->origin_end = conf->origin_overlap;
+	r = thin_volume_open(t->pool, params, &o.v);
 	if (r) {
 		thin_origin_put(t, o.origin);
 		return thin_error_set(e, r, "%s: device %u: %s", conf->name, conf->device,
 				      r == -ENOENT ? "is not in the metadata"
 						   : thin_strerror(r));
+	}
+	*ret = o;
+	return 0;
+}
+
+/* Has the volume another origin by now, or is it gone? */
+static bool is_outdated(struct thinbd *t, const struct thin_volume_conf *conf)
+{
+	_cleanup_volume_conf const struct thin_volume_conf *now = NULL;
+
+	if (!t->registry)
+		return false;
+	return thin_registry_find_device(t->registry, conf->device, &now) ||
+	       !thin_same_origin(now, conf);
+}
+
+/*
+ * All opens of a volume have the same origin: so whoever opens it by a record
+ * looks afterwards whether that is still the one, and goes again where it is not.
+ * Who meets such a one (-EINVAL) waits for him.
+ */
+static int open_as(struct thinbd *t, const struct thin_volume_conf *conf,
+		   struct thin_volume_params params, struct thin_opened *ret,
+		   struct thin_error *e)
+{
+	const struct timespec nap = {.tv_nsec = 1000000};
+	struct thin_opened o;
+	int r = open_once(t, conf, &params, &o, e);
+
+	for (int i = 0; i < AGREE_TRIES && r == -EINVAL && !is_outdated(t, conf); i++) {
+		(void)nanosleep(&nap, NULL);
+		r = open_once(t, conf, &params, &o, e);
+	}
+	if (r)
+		return r;
+	if (is_outdated(t, conf)) {
+		thin_close_opened(t, &o);
+		return thin_error_set(e, -ESTALE, "%s: has another origin by now",
+				      conf->name);
 	}
 	*ret = o;
 	return 0;
@@ -439,6 +482,11 @@ bool thinbd_volume_read_only(const struct thinbd_volume *h)
 const char *thinbd_volume_name(const struct thinbd_volume *h)
 {
 	return h->conf->name;
+}
+
+bool thin_handle_revoked(const struct thinbd_volume *h)
+{
+	return atomic_load(&h->revoked);
 }
 
 const struct thin_volume_conf *thin_handle_conf(const struct thinbd_volume *h)

@@ -150,16 +150,36 @@ static int find_volume(struct thinbd *t, const char *name,
 
 /* --- opening ------------------------------------------------------------- */
 
+static int open_volume(struct thinbd *t, const char *name,
+		       const struct thin_volume_conf **ret_conf,
+		       struct thin_opened *ret_opened, struct thin_error *e)
+{
+	bool again;
+	int r;
+
+	do {
+		_cleanup_volume_conf const struct thin_volume_conf *v = NULL, *now = NULL;
+		r = find_volume(t, name, &v, e);
+		if (r)
+			return r;
+		r = thin_open_conf(t, v, true, ret_opened, e);
+		/* It may just be being flattened. */
+		again = r && !thin_registry_find(t->registry, name, &now, NULL) &&
+			now != v;
+		if (!r)
+			*ret_conf = thin_steal(v);
+	} while (again);
+	return r;
+}
+
 static int open_volume_storage(struct thinbd *t, const char *name,
 			       struct thin_origin_entry *entry, struct thin_storage **ret,
 			       struct thin_error *e)
 {
 	_cleanup_volume_conf const struct thin_volume_conf *v = NULL;
 	struct thin_opened opened;
-	int r = find_volume(t, name, &v, e);
+	int r = open_volume(t, name, &v, &opened, e);
 
-	if (!r)
-		r = thin_open_conf(t, v, true, &opened, e);
 	if (r)
 		return r;
 	struct thin_identity identity = volume_identity(v);

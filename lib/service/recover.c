@@ -40,15 +40,31 @@ static int note_done(struct thinbd *t, uint32_t device, struct thin_error *e)
 	return r;
 }
 
-int thin_finish_shrink(struct thinbd *t, uint32_t device, struct thin_error *e)
+/* @ret_again: it has another record by now, and that may be why it failed. */
+static int cut(struct thinbd *t, uint32_t device, bool *ret_again, struct thin_error *e)
 {
-	_cleanup_volume_conf const struct thin_volume_conf *v = NULL;
+	_cleanup_volume_conf const struct thin_volume_conf *v = NULL, *now = NULL;
 	int r = thin_registry_find_device(t->registry, device, &v);
 
-	if (!r)
-		r = thin_pool_truncate(t->pool, v->device, v->size);
+	*ret_again = false;
+	if (r || thin_is_tombstone(v->name))
+		return r == -ENOENT ? 0 : r;
+	r = thin_pool_truncate(t->pool, v->device, v->size);
 	if (!r)
 		r = thin_tail_zero(t, v, e);
+	if (r)
+		*ret_again =
+			thin_registry_find_device(t->registry, device, &now) || now != v;
+	return r;
+}
+
+int thin_finish_shrink(struct thinbd *t, uint32_t device, struct thin_error *e)
+{
+	bool again = true;
+	int r = 0;
+
+	while (again)
+		r = cut(t, device, &again, e);
 	return r ? r : note_done(t, device, e);
 }
 

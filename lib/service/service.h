@@ -159,6 +159,9 @@ THIN_MUST_CHECK int thin_handle_open(struct thinbd *t, const char *name,
 				     enum thin_handle_mode mode,
 				     struct thinbd_volume **ret, struct thin_error *e);
 
+/* Was the volume taken away?  That is why its requests end in -ESHUTDOWN. */
+bool thin_handle_revoked(const struct thinbd_volume *h);
+
 /* Its record, as it was when the handle was opened; lives as long as that. */
 const struct thin_volume_conf *thin_handle_conf(const struct thinbd_volume *h);
 

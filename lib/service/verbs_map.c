@@ -101,6 +101,8 @@ int thin_do_map(struct thin_call *c, struct json_object **ret, struct thin_error
 	if (r)
 		return thin_error_set(e, r, "%s", why.text);
 	r = map_all(m, v);
+	if (r == -ESHUTDOWN && thin_handle_revoked(v))
+		r = thin_error_set(e, -ENOENT, "%s: was deleted meanwhile", name);
 	thinbd_volume_close(v);
 	return r ? thin_error_default(e, r, "%s: %s", name, thin_strerror(r)) : 0;
 }
