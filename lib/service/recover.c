@@ -99,7 +99,7 @@ static int recover_shrinking(struct thinbd *t)
 /* What can not be finished now keeps nobody from using the rest. */
 int thin_recover(struct thinbd *t, struct thin_error *e)
 {
-	int r = thin_burier_recover(t);
+	int r = thin_bury_recover(t);
 
 	if (!r)
 		r = recover_shrinking(t);
