@@ -98,11 +98,12 @@ class Verbs:
     def create(self, volumes, facts):
         if len(volumes) >= self.most:
             return None
-        name, kind = self.new_name("v"), self.rnd.random()
+        count = min(self.rnd.choice((1, 1, 1, 2, 7)), self.most - len(volumes))
+        names, kind = [self.new_name("v") for _ in range(count)], self.rnd.random()
         size = self.rnd.randrange(1, self.largest)
         lower = self.pick(volumes, lambda n, v: v.readonly)
         text = self.rnd.choice(("", "one line about it"))
-        words, new = ["create", name], None
+        words, new = ["create", *names], None
         if kind < 0.3:
             new = Volume(bytes(size), description=text)
         elif kind < 0.7 or not lower:
@@ -118,7 +119,7 @@ class Verbs:
             size = len(new.base)
         if text:
             words += ["--description", text]
-        return words, {**volumes, name: new.resized(size)}, facts
+        return words, {**volumes, **{n: new.resized(size) for n in names}}, facts
 
     def snapshot(self, volumes, facts):
         count = self.rnd.choice((1, 1, 2, 3))
