@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "metadata/metadata_internal.h"
 
+#include "format/space_map_layout.h"
 #include "util/checked.h"
 
 #include <assert.h>
@@ -248,19 +249,60 @@ int thin_metadata_insert(struct thin_device *d, uint64_t vblock, uint64_t dblock
 
 /* --- removing --------------------------------------------------------------------- */
 
+/*
+ * Removing takes metadata, too: what it takes for the paths, which the smallest
+ * reserve has, and a block for each bitmap of the data map that it is the first
+ * to change, with the leaf of the index that names it.  A leaf's blocks may lie
+ * in as many bitmaps as it has entries.  Where there may not be room for that,
+ * fewer go at a time, and the caller commits in between.
+ */
+static bool room_for(struct thin_metadata *m, uint64_t nr)
+{
+	uint64_t bitmaps = thin_nr_bitmaps(thin_sm_disk_nr_blocks(m->sm_data));
+	uint64_t leaves =
+		bitmaps / thin_node_min(thin_node_capacity(THIN_VALUE_INDEX)) + 1;
+
+	return thin_sm_metadata_nr_free(m->sm_metadata) >=
+	       THIN_RESERVE_MIN + thin_min(nr, bitmaps) + thin_min(nr, leaves);
+}
+
+/* Where the mappings from @begin on end that can be removed at once. */
+static int affordable_end(struct thin_metadata *m, struct thin_device *d, uint64_t begin,
+			  uint64_t end, uint64_t *ret)
+{
+	struct thin_reader rd = {.cache = m->cache, .may_load = true};
+	uint32_t nr = thin_node_capacity(THIN_VALUE_BLOCK);
+	struct thin_leaf leaf;
+	int r;
+
+	*ret = end;
+	if (room_for(m, nr))
+		return 0;
+	while (nr > 1 && !room_for(m, nr))
+		nr /= 2;
+	r = thin_btree_seek(&rd, THIN_VALUE_BLOCK, d->root, begin, &leaf);
+	if (!r && leaf.index + nr < thin_node_nr(leaf.node))
+		*ret = thin_min(end, thin_node_key(leaf.node, leaf.index + nr));
+	return r == -ENODATA ? 0 : r;
+}
+
 static int remove_some(struct thin_metadata *m, struct thin_device *d, uint64_t *begin,
 		       uint64_t end, uint64_t max, uint64_t *removed)
 	THIN_REQUIRES(m->tree_lock)
 {
 	struct thin_btree mappings = thin_mapping_tree(m);
 
-	while (*begin < end && *removed < max) {
+	while (*begin < end && *removed < max && (!*removed || room_for(m, 1))) {
+		uint64_t root, until;
 		uint32_t nr;
-		uint64_t root;
 		int r;
 
 		thin_cache_begin_op(m->cache);
-		r = thin_btree_remove(&mappings, d->root, *begin, end, &root, begin, &nr);
+		r = affordable_end(m, d, *begin, end, &until);
+		if (r)
+			return r;
+		r = thin_btree_remove(&mappings, d->root, *begin, until, &root, begin,
+				      &nr);
 		if (r)
 			return r;
 		if (nr > d->info.mapped_blocks)

@@ -19,14 +19,13 @@
  * as the kernel has it, and at least 16.
  */
 
-#define RESERVE_MIN UINT64_C(16)
 #define RESERVE_MAX UINT64_C(4096)
 
 uint64_t thin_metadata_reserve_size(const struct thin_metadata *m)
 {
 	uint64_t tenth = thin_sm_metadata_nr_blocks(m->sm_metadata) / 10;
 
-	return thin_max(RESERVE_MIN, thin_min(tenth, RESERVE_MAX));
+	return thin_max(THIN_RESERVE_MIN, thin_min(tenth, RESERVE_MAX));
 }
 
 /* --- what may be done ---------------------------------------------------- */

@@ -227,7 +227,9 @@ THIN_MUST_CHECK int thin_metadata_insert(struct thin_device *d, uint64_t vblock,
  * one call.
  * @ret_next: from where to go on; @end when all is done.
  * @ret_removed: how many mappings went (may be NULL).
- * Returns 0; -EROFS; anything else poisons.  Uses the metadata reserve.
+ * Returns 0; -EROFS; anything else poisons.  Uses the metadata reserve: where
+ * that is nearly gone it removes little, and what it used is there again after
+ * a commit.
  * Cost: O(log n + blocks); leaves that lie inside as a whole are dropped
  * without being copied; and where hundreds of them are shared as a whole,
  * these go together, @max notwithstanding, for a reference.

@@ -94,6 +94,9 @@ THIN_MUST_CHECK int thin_may_grow(struct thin_metadata *m, uint64_t extra)
 /* A change was made, or failed with @r half-way; returns @r (I10). */
 int thin_changed(struct thin_metadata *m, int r) THIN_REQUIRES(m->tree_lock);
 
+/* What any small change and a commit find room in. */
+#define THIN_RESERVE_MIN UINT64_C(16)
+
 uint64_t thin_metadata_reserve_size(const struct thin_metadata *m);
 
 /* Keep what a commit freed, if somebody reads it; false: it may be had. */
