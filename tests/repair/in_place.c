@@ -103,7 +103,7 @@ static const struct thin_storage_ops disk_ops = {
 static void load(struct disk *d, const char *file)
 {
 	FILE *f = fopen(file, "rb");
-	long bytes;
+	long bytes = -1;
 
 	if (!f || fseek(f, 0, SEEK_END) || (bytes = ftell(f)) < 0)
 		die(file, strerror(errno));
