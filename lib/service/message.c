@@ -111,27 +111,46 @@ static const struct {
 	{"release_metadata_snap", 0, 0, unhold},
 };
 
+/* -ENODATA: it has no name, and nobody gives it one, since it is there. */
+static int find_named(struct thinbd *t, uint32_t device, struct thin_volume_list *list)
+	THIN_REQUIRES(t->lock)
+{
+	struct thin_device_info info;
+	int r;
+
+	list->at = calloc(1, sizeof(*list->at));
+	if (!list->at)
+		return -ENOMEM;
+	if (!thin_registry_find_device(t->registry, device, &list->at[0])) {
+		list->nr = 1;
+		return 0;
+	}
+	r = thin_pool_next_device(t->pool, device, &info);
+	if (r || info.id != device)
+		return r ? r : -ENOENT;
+	return -ENODATA;
+}
+
 /* With its name, where it has one. */
 static int delete_device(struct thin_call *c, uint32_t device, struct thin_error *e)
 {
 	_cleanup_volume_list struct thin_volume_list list = {0};
 	struct thin_deletion d = {.wait = true};
-	const struct thin_volume_conf *v;
-	int r = thin_registry_find_device(c->t->registry, device, &v);
+	bool buried = false;
 
-	if (r == -ENOENT)
+	thin_mutex_lock(&c->t->lock);
+	int r = find_named(c->t, device, &list);
+	if (!r)
+		buried = thin_is_tombstone(list.at[0]->name);
+	if (!r && !buried)
+		r = thin_delete_begin(c->t, &list, &d, e);
+	thin_mutex_unlock(&c->t->lock);
+	if (r == -ENODATA)
 		return thin_pool_delete(c->t->pool, &device, 1);
 	if (r)
 		return r;
-	list.at = calloc(1, sizeof(*list.at));
-	if (!list.at) {
-		thin_volume_conf_put(v);
-		return -ENOMEM;
-	}
-	list.at[list.nr++] = v;
-	if (thin_is_tombstone(v->name))
-		return thin_bury(c->t, &device, 1, e);
-	return thin_delete_volumes(c->t, &list, &d, e);
+	return buried ? thin_bury(c->t, &device, 1, e)
+		      : thin_delete_end(c->t, &list, &d, e);
 }
 
 static int do_message(struct thin_call *c, const struct words *w, struct thin_error *e)

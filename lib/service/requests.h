@@ -75,14 +75,21 @@ THIN_MUST_CHECK int thin_would_free(struct thinbd *t, const struct thin_volume_l
 struct thin_deletion {
 	bool force;	  /* even where they are in use */
 	bool wait;	  /* until all is free, however long that takes */
+	uint64_t before;  /* blocks in use then */
 	uint64_t freed;	  /* bytes, as far as can be told: others write meanwhile */
 	uint64_t freeing; /* bytes mapped that are left to the burier */
 };
 
-/* Delete the volumes in @list, with what follows; without t->lock. */
-THIN_MUST_CHECK int thin_delete_volumes(struct thinbd *t,
-					const struct thin_volume_list *list,
-					struct thin_deletion *d, struct thin_error *e);
+/*
+ * Delete the volumes in @list: first their names, all or none, with t->lock, under
+ * which they were found; then, without it, what they have.
+ */
+THIN_MUST_CHECK int thin_delete_begin(struct thinbd *t,
+				      const struct thin_volume_list *list,
+				      struct thin_deletion *d, struct thin_error *e)
+	THIN_REQUIRES(t->lock);
+THIN_MUST_CHECK int thin_delete_end(struct thinbd *t, const struct thin_volume_list *list,
+				    struct thin_deletion *d, struct thin_error *e);
 
 /*
  * Do @args on the pool in @dir, which nobody serves, opening it for the call.

@@ -133,38 +133,34 @@ static uint64_t used_blocks(struct thinbd *t)
 	return s.metadata.data_allocated;
 }
 
-static int delete_names(struct thinbd *t, const struct thin_volume_list *list, bool force,
-			struct thin_error *e)
+int thin_delete_begin(struct thinbd *t, const struct thin_volume_list *list,
+		      struct thin_deletion *d, struct thin_error *e)
 {
-	thin_mutex_lock(&t->lock);
-	int r = check_all(t, list, force, e);
+	int r = check_all(t, list, d->force, e);
+
+	d->before = used_blocks(t);
 	if (!r && list->nr)
 		r = bury_records(t, list, e);
 	for (size_t i = 0; i < list->nr && !r; i++)
 		thin_reserve_drop(t, list->at[i]);
-	thin_mutex_unlock(&t->lock);
 	return r;
 }
 
-int thin_delete_volumes(struct thinbd *t, const struct thin_volume_list *list,
-			struct thin_deletion *d, struct thin_error *e)
+int thin_delete_end(struct thinbd *t, const struct thin_volume_list *list,
+		    struct thin_deletion *d, struct thin_error *e)
 {
 	_cleanup_free uint32_t *devices = calloc(list->nr + 1, sizeof(*devices));
-	uint64_t before = used_blocks(t);
 
 	if (!devices)
 		return -ENOMEM;
-	int r = delete_names(t, list, d->force, e);
-	if (r)
-		return r;
 	for (size_t i = 0; i < list->nr; i++) {
 		devices[i] = list->at[i]->device;
 		thin_revoke(t, devices[i]);
 	}
-	r = d->wait ? thin_bury(t, devices, list->nr, e)
-		    : thin_bury_soon(t, devices, list->nr, e);
+	int r = d->wait ? thin_bury(t, devices, list->nr, e)
+			: thin_bury_soon(t, devices, list->nr, e);
 	uint64_t after = used_blocks(t);
-	d->freed = before > after ? (before - after) * t->block_size : 0;
+	d->freed = d->before > after ? (d->before - after) * t->block_size : 0;
 	d->freeing = thin_mapped_bytes(t, devices, list->nr);
 	return r;
 }
@@ -183,12 +179,17 @@ int thin_do_delete(struct thin_call *c, struct json_object **ret, struct thin_er
 	_cleanup_volume_list struct thin_volume_list list = {0};
 	struct thin_deletion d = {.force = thin_arg_flag(c->args, "force")};
 	bool dry_run = thin_arg_flag(c->args, "dry_run");
-	int r = gather(c, &list, e);
 
+	/* One who is renamed in between is not who was meant. */
+	thin_mutex_lock(&c->t->lock);
+	int r = gather(c, &list, e);
+	if (!r && !dry_run)
+		r = thin_delete_begin(c->t, &list, &d, e);
+	thin_mutex_unlock(&c->t->lock);
 	if (!r && dry_run)
 		r = thin_would_free(c->t, &list, &d.freed);
 	else if (!r)
-		r = thin_delete_volumes(c->t, &list, &d, e);
+		r = thin_delete_end(c->t, &list, &d, e);
 	if (r)
 		return r;
 	*ret = json_object_new_object();
