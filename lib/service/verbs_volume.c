@@ -306,10 +306,13 @@ static int set_origin(struct thin_call *c, const char *value, struct thin_volume
 		r = thin_volume_conf_copy(v, &old);
 	if (!r)
 		r = *value ? thin_origin_record(c->t, value, v, e) : drop_origin(v);
-	v->origin_overlap = 0;
-	if (r || same_identity(old, v) || (!old->origin && !v->origin) ||
-	    thin_arg_flag(c->args, "force"))
+	/* The same one by another path: what was shrunk away stays so. */
+	if (r || same_identity(old, v))
 		return r;
+	v->origin_overlap = 0;
+	v->flattening = false;
+	if ((!old->origin && !v->origin) || thin_arg_flag(c->args, "force"))
+		return 0;
 	describe_origin(old, was, sizeof(was));
 	describe_origin(v, is, sizeof(is));
 	return thin_error_set(

@@ -552,6 +552,46 @@ static void growing_after_shrinking(void **state)
 	assert_clean();
 }
 
+/* Who has another origin, or none, is not being flattened. */
+static void another_origin_ends_a_flatten(void **state)
+{
+	pthread_t thread;
+	void *reply;
+
+	(void)state;
+	make_volume_over_a_file();
+	struct thinbd *t = listen_too();
+	assert_int_equal(pthread_create(&thread, NULL, slow_flatten, NULL), 0);
+	for (int i = 0; i < 500 && !used_bytes(); i++)
+		usleep(10000);
+	end_serving(t);
+	assert_int_equal(pthread_join(thread, &reply), 0);
+	free(reply);
+	asked = NULL;
+	assert_true(is_flattening());
+	done(ok("{'verb':'set','args':{'name':'vm1','settings':['origin='],"
+		"'force':true}}"));
+	assert_false(is_flattening());
+	done(ok("{'verb':'resize','args':{'name':'vm1','size':'8M'}}"));
+	assert_clean();
+}
+
+/* The same origin again is no other: what was shrunk away does not come back. */
+static void the_same_origin_again(void **state)
+{
+	(void)state;
+	make_volume_over_a_file();
+	done(ok("{'verb':'resize','args':{'name':'vm1','size':'1M','force':true}}"));
+	done(ok("{'verb':'resize','args':{'name':'vm1','size':'4M'}}"));
+	done(ok("{'verb':'set','args':{'name':'vm1','settings':['origin=%s']}}",
+		scratch("base")));
+	struct thinbd *t = serve();
+	assert_true(has_bytes(t, "vm1", 0, MIB(1), 'b'));
+	assert_true(has_bytes(t, "vm1", MIB(1), MIB(3), 0));
+	end_serving(t);
+	assert_clean();
+}
+
 /* --- the life of a server ------------------------------------------------ */
 
 static void the_pool_is_locked(void **state)
@@ -676,6 +716,8 @@ int main(void)
 		TEST(flatten_of_a_volume_that_grows),
 		TEST(growing_after_a_flatten),
 		TEST(growing_after_shrinking),
+		TEST(another_origin_ends_a_flatten),
+		TEST(the_same_origin_again),
 		TEST(the_pool_is_locked),
 		TEST(calls_go_to_the_server),
 		TEST(table_style),
