@@ -40,6 +40,14 @@
 
 #define DATA_BLOCKS_MAX 1000u
 
+static struct flat *flat, *past; /* the device, and as it was when it was pinned */
+
+static struct {
+	bool was_sound; /* before anything was changed */
+	bool pinned;
+	uint8_t superblock[THIN_METADATA_BLOCK];
+} now;
+
 static bool sound(struct thin_storage *s)
 {
 	struct thin_audit_summary sum;
@@ -51,7 +59,7 @@ static bool sound(struct thin_storage *s)
 
 static void look_at(struct thin_device *d)
 {
-	uint64_t pos = 0, exclusive;
+	uint64_t pos = 0, exclusive, work;
 	struct thin_run runs[4];
 
 	for (unsigned i = 0; i < MAX_LOOKS && pos < UINT64_MAX; i++) {
@@ -64,6 +72,8 @@ static void look_at(struct thin_device *d)
 		pos = runs[nr - 1].vblock + runs[nr - 1].nr;
 	}
 	(void)!thin_metadata_exclusive(d, &exclusive);
+	(void)!thin_metadata_delete_work(d, 100, &work);
+	(void)!thin_metadata_warm(d, pos / 2, 3, &pos);
 }
 
 static void look_around(struct thin_metadata *m)
@@ -87,14 +97,28 @@ static void look_around(struct thin_metadata *m)
 
 /* --- changes ----------------------------------------------------------------- */
 
+/* What is freed comes in order. */
+static int take_freed(void *ctx, uint64_t dblock, uint64_t nr)
+{
+	uint64_t *end = ctx;
+
+	MUST(nr && dblock >= *end);
+	*end = dblock + nr;
+	return 0;
+}
+
 static int commit(struct thin_metadata *m)
 {
 	struct thin_freed *freed = NULL;
 	int r = thin_metadata_commit(m, NULL, NULL, &freed);
+	uint64_t end = 0;
 
-	if (!r)
-		thin_metadata_release(m, freed);
-	return r;
+	if (r)
+		return r;
+	if (freed)
+		MUST(!thin_freed_for_each(freed, take_freed, &end));
+	thin_metadata_release(m, freed);
+	return 0;
 }
 
 static int insert(struct thin_metadata *m, uint32_t id, uint64_t vblock, uint64_t want)
@@ -168,6 +192,9 @@ enum step {
 	STEP_LOOK,
 	STEP_GROW,
 	STEP_TRANSACTION_ID,
+	STEP_GROW_METADATA,
+	STEP_CLEAR_NEEDS_CHECK,
+	STEP_PIN,
 	STEPS,
 };
 
@@ -178,6 +205,34 @@ static uint32_t some_device(struct thin_metadata *m, unsigned arg)
 	uint32_t id = arg & 15;
 
 	return thin_metadata_next_device(m, id, &info) ? id : info.id;
+}
+
+/* What was pinned is still there, all of it. */
+static void unpin(struct thin_metadata *m)
+{
+	static uint8_t bytes[MAX_BLOCKS * THIN_METADATA_BLOCK];
+	struct thin_storage *s = flat_reopen(flat);
+	uint64_t size;
+
+	MUST(!thin_storage_size(s, &size));
+	MUST(!thin_storage_read_at(s, 0, bytes, size));
+	memcpy(bytes, now.superblock, sizeof(now.superblock));
+	now.pinned = false;
+	if (thin_metadata_unpin(m))
+		MUST(!now.was_sound || sound(flat_open(past, bytes, size, size)));
+}
+
+static void grow_metadata(struct thin_metadata *m, unsigned by)
+{
+	struct thin_metadata_info info;
+	uint64_t nr;
+
+	thin_metadata_info(m, &info);
+	nr = info.nr_metadata_blocks + by;
+	if (nr > MAX_BLOCKS)
+		return;
+	MUST(!thin_storage_resize(flat_reopen(flat), nr * THIN_METADATA_BLOCK));
+	(void)!thin_metadata_grow_metadata(m, nr);
 }
 
 static void do_step(struct thin_metadata *m, enum step step, unsigned arg)
@@ -230,6 +285,18 @@ static void do_step(struct thin_metadata *m, enum step step, unsigned arg)
 	case STEP_TRANSACTION_ID:
 		(void)!thin_metadata_set_transaction_id(m, arg & 1, arg >> 1);
 		break;
+	case STEP_GROW_METADATA:
+		grow_metadata(m, arg);
+		break;
+	case STEP_CLEAR_NEEDS_CHECK:
+		(void)!thin_metadata_clear_needs_check(m);
+		break;
+	case STEP_PIN:
+		if (now.pinned)
+			unpin(m);
+		else
+			now.pinned = !thin_metadata_pin(m, now.superblock);
+		break;
 	case STEPS:
 		break;
 	}
@@ -247,19 +314,17 @@ static void do_steps(struct thin_metadata *m, struct tape *steps)
 
 /* --- a run ----------------------------------------------------------------------- */
 
-static struct flat *flat;
-
 /* @steps: empty for a bit of everything. */
 static void run(struct thin_storage *s, struct tape *steps)
 {
 	struct thin_metadata_params params = {.cache_bytes = THIN_MIN_METADATA_CACHE};
 	struct thin_metadata_info info;
-	bool was_sound = sound(s);
 	struct thin_metadata *m;
 
+	now.was_sound = sound(s);
 	params.storage = s;
 	if (thin_metadata_open(&params, &m, NULL)) {
-		MUST(!was_sound);
+		MUST(!now.was_sound);
 		return;
 	}
 	look_around(m);
@@ -267,10 +332,12 @@ static void run(struct thin_storage *s, struct tape *steps)
 		do_steps(m, steps);
 	else
 		change(m);
+	if (now.pinned)
+		unpin(m);
 	thin_metadata_info(m, &info);
-	MUST(!was_sound || !info.failed);
+	MUST(!now.was_sound || !info.failed);
 	thin_metadata_close(m);
-	MUST(!was_sound || sound(s));
+	MUST(!now.was_sound || sound(flat_reopen(flat)));
 }
 
 static void run_image(const uint8_t *data, size_t size)
@@ -302,6 +369,7 @@ static void run_recipe(const uint8_t *data, size_t size)
 static void begin(void)
 {
 	flat = flat_new(MAX_BLOCKS * THIN_METADATA_BLOCK);
+	past = flat_new(MAX_BLOCKS * THIN_METADATA_BLOCK);
 	(void)mallopt(M_MMAP_THRESHOLD, 64 << 20);
 	(void)mallopt(M_TRIM_THRESHOLD, 256 << 20);
 }
