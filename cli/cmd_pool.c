@@ -100,6 +100,20 @@ static void print_mode(const char *mode, bool needs_check)
 				  "yes: thinbd check --repair");
 }
 
+/* When there is something to say: backups of the metadata are made, or should be. */
+static void print_backup(struct json_object *status)
+{
+	struct json_object *backup = NULL;
+	const char *problem;
+
+	if (!json_object_object_get_ex(status, "metadata_backup", &backup) || !backup)
+		return;
+	print_fact(KEY_WIDTH, "backup", text_of(backup, "last") ?: "none yet");
+	problem = text_of(backup, "problem");
+	if (problem)
+		print_styled_fact(KEY_WIDTH, STYLE_WARN, "no backup", problem);
+}
+
 static void print_status(const struct cli *c, struct json_object *status)
 {
 	char block[SIZE_TEXT_MAX], freeing[SIZE_TEXT_MAX];
@@ -118,6 +132,7 @@ static void print_status(const struct cli *c, struct json_object *status)
 	if (number_of(status, "freeing_bytes"))
 		print_fact(KEY_WIDTH, "freeing",
 			   size_of(freeing, status, "freeing_bytes"));
+	print_backup(status);
 	print_fact(KEY_WIDTH, "block size", size_of(block, status, "block_size"));
 	print_fact(KEY_WIDTH, "transaction", text_of(status, "transaction_id"));
 	print_fact(KEY_WIDTH, "volumes", text_of(status, "volumes"));

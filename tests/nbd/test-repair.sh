@@ -70,3 +70,16 @@ t check --repair >"$work/out" 2>&1 || status=$?
 expect untouched "$before" "$(sum_of "$pool/metadata")"
 cp "$work/before" "$pool/metadata"
 quietly t check
+
+proves "killed at any moment it leaves the old metadata or the new"
+cp "$pool/metadata" "$work/sound"
+superblock_edit 80 '<Q' 5
+cp "$pool/metadata" "$work/damaged"
+for delay in 0.001 0.003 0.005 0.01 0.015 0.02 0.03 0.05 0.1 0.3; do
+    cp "$work/damaged" "$pool/metadata.new"
+    mv "$pool/metadata.new" "$pool/metadata"
+    { timeout -s KILL "$delay" "$thinbd" --pool "$pool" check --repair || true; } >/dev/null 2>&1
+    cmp -s "$pool/metadata" "$work/damaged" || check_pool_metadata "$pool/metadata"
+    quietly t check --repair
+    check_pool_metadata "$pool/metadata"
+done
