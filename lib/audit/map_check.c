@@ -79,13 +79,12 @@ static uint64_t exact_count(struct check *c, const struct bitmap *b,
 	const struct overflow *o;
 
 	skip_stale(c, b, disk, block);
-	o = &c->map->overflow[c->next];
-	if (c->next == c->map->nr_overflow || o->block != block) {
+	if (c->next == c->map->nr_overflow || c->map->overflow[c->next].block != block) {
 		if (c->map->overflow_complete)
 			report(c, THIN_AUDIT_OVERFLOW_MISSING, block, block, 0, 0);
 		return thin_max(expected, THIN_COUNT_OVERFLOW);
 	}
-	c->next++;
+	o = &c->map->overflow[c->next++];
 	if (o->count < THIN_COUNT_OVERFLOW)
 		report(c, THIN_AUDIT_OVERFLOW_SMALL, block, block, o->count, 0);
 	return o->count;

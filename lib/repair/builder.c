@@ -70,7 +70,8 @@ static int write_leaf(struct builder *b, size_t nr)
 	if (err)
 		return err;
 	b->nr_pending -= nr;
-	memmove(b->pending, b->pending + nr, b->nr_pending * sizeof(*b->pending));
+	if (b->nr_pending)
+		memmove(b->pending, b->pending + nr, b->nr_pending * sizeof(*b->pending));
 	return add_child(b, key, block);
 }
 
