@@ -408,7 +408,7 @@ def leaf_as_internal(edit):
 
 
 @damage("MAPPING_TIME", "MAPPED_BLOCKS", "METADATA_LEAK",
-        also=LOST_BELOW + ("DATA_COUNT_LOW", "DOUBLE_MAPPING", "SHARED_NOT_FLAGGED"))
+        also=LOST_BELOW + ("DATA_COUNT_LOW", "DOUBLE_MAPPING", "DOUBLE_FLAGGED", "SHARED_NOT_FLAGGED"))
 def internal_as_leaf(edit):
     """An internal mapping node flagged as a leaf."""
     _, path = edit.private_path(2)
@@ -428,7 +428,7 @@ def node_nr_entries(edit):
 
 
 @damage("KEY_ORDER", also=("MAPPED_BLOCKS", "DATA_COUNT_LOW", "DATA_COUNT_HIGH", "PARENT_KEY_HIGH", "DOUBLE_MAPPING",
-                           "SHARED_NOT_FLAGGED"))
+                           "DOUBLE_FLAGGED", "SHARED_NOT_FLAGGED"))
 def node_entry_from_slack(edit):
     """One entry more than there are, its key 0."""
     _, leaf = edit.single_leaf_device(least=2)
@@ -703,19 +703,24 @@ def mapping_far_past_end(edit):
     edit.map_to(leaf, 0, layout.MAX_DATA_BLOCKS - 1)
 
 
-def map_again(edit, leaf, source, index):
+def map_again(edit, leaf, source, index, time):
     """Map entry `index` of a leaf to the data block of entry `source`, counts put right."""
     data_block = leaf.values[source] >> layout.TIME_BITS
     edit.data.add(leaf.values[index] >> layout.TIME_BITS, -1)
     edit.data.add(data_block, 1)
-    edit.map_to(leaf, index, data_block)
+    edit.map_to(leaf, index, data_block, time)
+
+
+def written_in_place(edit, device):
+    """The time of mappings that this device does not take for shared."""
+    return edit.details(device)[3]
 
 
 @damage("DOUBLE_MAPPING", also=("SHARED_NOT_FLAGGED",))
 def double_mapping(edit):
     """A device maps one data block twice in one leaf, counts right."""
-    _, leaf = edit.single_leaf_device(least=2)
-    map_again(edit, leaf, 0, 1)
+    device, leaf = edit.single_leaf_device(least=2)
+    map_again(edit, leaf, 0, 1, written_in_place(edit, device))
 
 
 @damage("DOUBLE_MAPPING", also=("SHARED_NOT_FLAGGED",))
@@ -726,15 +731,25 @@ def double_mapping_far(edit):
     data_block = other.values[0] >> layout.TIME_BITS
     edit.data.add(path[-1].values[0] >> layout.TIME_BITS, -1)
     edit.data.add(data_block, 1)
-    edit.map_to(path[-1], 0, data_block)
+    edit.map_to(path[-1], 0, data_block, written_in_place(edit, device))
 
 
 @damage("DOUBLE_MAPPING", "DATA_COUNT_LOW", "DATA_LEAK", also=("SHARED_NOT_FLAGGED",))
 def double_mapping_uncounted(edit):
     """A device maps one data block twice, counts as they were."""
-    _, leaf = edit.single_leaf_device(least=2)
+    device, leaf = edit.single_leaf_device(least=2)
     edit.need(edit.data.count(leaf.values[1] >> layout.TIME_BITS) == 1, "a data block of one device")
-    edit.map_to(leaf, 1, leaf.values[0] >> layout.TIME_BITS)
+    edit.map_to(leaf, 1, leaf.values[0] >> layout.TIME_BITS, written_in_place(edit, device))
+
+
+@damage("DOUBLE_FLAGGED")
+def double_mapping_flagged(edit):
+    """A device maps one data block twice, which is legal where it takes both for shared; counts right."""
+    device, leaf = edit.single_leaf_device(least=2)
+    time = written_in_place(edit, device) - 1
+    edit.need(time >= 0, "a device with a snapshot")
+    map_again(edit, leaf, 0, 1, time)
+    edit.map_to(leaf, 0, leaf.values[0] >> layout.TIME_BITS, time)
 
 
 @damage("SHARED_NOT_FLAGGED")
