@@ -7,7 +7,7 @@
  * registry, read-only: a pool that can not be opened is what this is for.
  * A repair first looks what it would cost, and where that is data of volumes
  * it is only done when that is asked for.
- * Of a served one, commits are kept away while the audit runs.
+ * Of a served one it is the last commit that is looked at, while it is in use.
  */
 #include "service/check.h"
 
@@ -16,6 +16,7 @@
 #include "service/devices.h"
 #include "service/losses.h"
 #include "service/repair.h"
+#include "service/still.h"
 #include "service/verdict.h"
 
 #include <errno.h>
@@ -35,27 +36,26 @@ static void check_volume(struct thin_verdict *v, const struct thin_volume_conf *
 }
 
 /* Where the devices can not be read, the audit has told so. */
-static int check_volumes(struct thin_verdict *v, struct thin_storage *metadata)
+static void check_volumes(struct thin_verdict *v, const struct thin_volume_list *list,
+			  struct thin_storage *metadata)
 {
-	_cleanup_volume_list struct thin_volume_list list = {0};
 	struct thin_devices devices = {0};
 	bool known = !thin_devices_read(&devices, metadata, NULL);
-	int r = thin_registry_list(v->registry, &list);
 
-	for (size_t i = 0; i < list.nr && !r; i++)
-		check_volume(v, list.at[i], known ? &devices : NULL);
+	for (size_t i = 0; i < list->nr; i++)
+		check_volume(v, list->at[i], known ? &devices : NULL);
 	thin_devices_fini(&devices);
-	return r;
 }
 
-static int judge(struct thin_verdict *v, struct thin_storage *metadata,
-		 uint64_t nr_data_blocks, const struct thinbd_observer *observer,
-		 struct thin_error *e)
+/* @list: the volumes that belong to these metadata. */
+static int judge(struct thin_verdict *v, const struct thin_volume_list *list,
+		 struct thin_storage *metadata, uint64_t nr_data_blocks,
+		 const struct thinbd_observer *observer, struct thin_error *e)
 {
 	int r = thin_verdict_audit(v, metadata, nr_data_blocks, observer, e);
 
-	if (!r && v->registry)
-		r = check_volumes(v, metadata);
+	if (!r)
+		check_volumes(v, list, metadata);
 	return r;
 }
 
@@ -92,27 +92,58 @@ static int served_json(struct thin_verdict *v, struct json_object **ret)
 	return 0;
 }
 
-int thin_do_check(struct thin_call *c, struct json_object **ret, struct thin_error *e)
+struct served {
+	struct thin_call *c;
+	struct thin_volume_list volumes;
+	uint64_t nr_data_blocks;
+	struct json_object **ret;
+	struct thin_error *e;
+};
+
+static int take_served(void *ctx)
 {
 	struct thin_pool_status status;
+	struct served *s = ctx;
+
+	thin_pool_status(s->c->t->pool, &status);
+	s->nr_data_blocks = status.metadata.nr_data_blocks;
+	thin_volume_list_fini(&s->volumes);
+	s->volumes = (struct thin_volume_list){0};
+	return thin_registry_list(s->c->t->registry, &s->volumes);
+}
+
+static int look_at_served(void *ctx, struct thin_storage *metadata)
+{
+	struct served *s = ctx;
 	struct thin_verdict v;
-	int r;
+	int r = thin_verdict_init(&v, s->c->t->registry);
+
+	if (r)
+		return r;
+	json_object_put(thin_steal(*s->ret));
+	*s->e = (struct thin_error){0};
+	r = judge(&v, &s->volumes, metadata, s->nr_data_blocks, s->c->observer, s->e);
+	if (!r)
+		r = served_json(&v, s->ret);
+	thin_verdict_fini(&v);
+	return r;
+}
+
+int thin_do_check(struct thin_call *c, struct json_object **ret, struct thin_error *e)
+{
+	struct served s = {.c = c, .ret = ret, .e = e};
+	struct thin_still still = {
+		.taken = take_served,
+		.look = look_at_served,
+		.ctx = &s,
+	};
 
 	if (thin_arg_flag(c->args, "repair"))
 		return thin_error_set(e, -EBUSY,
 				      "%s: is being served; stop the server to repair it",
 				      c->t->dir);
-	r = thin_verdict_init(&v, c->t->registry);
-	if (r)
-		return r;
-	thin_pool_status(c->t->pool, &status);
-	thin_pool_freeze(c->t->pool);
-	r = judge(&v, thin_pool_metadata_storage(c->t->pool),
-		  status.metadata.nr_data_blocks, c->observer, e);
-	thin_pool_thaw(c->t->pool);
-	if (!r)
-		r = served_json(&v, ret);
-	thin_verdict_fini(&v);
+	int r = thin_still_look(c->t, &still);
+	thin_volume_list_fini(&s.volumes);
 	return r ? thin_error_default(e, r, "%s: %s", c->t->dir, thin_strerror(r)) : 0;
 }
 
@@ -122,8 +153,11 @@ static int judge_closed(struct thin_closed_pool *p,
 			const struct thinbd_observer *observer, struct thin_verdict *v,
 			struct thin_error *e)
 {
-	int r = judge(v, p->metadata, p->nr_data_blocks, observer, e);
+	_cleanup_volume_list struct thin_volume_list list = {0};
+	int r = p->registry ? thin_registry_list(p->registry, &list) : 0;
 
+	if (!r)
+		r = judge(v, &list, p->metadata, p->nr_data_blocks, observer, e);
 	if (!r && !p->registry)
 		thin_verdict_add(v, NULL, "the registry of volumes: %s",
 				 p->no_registry.text);

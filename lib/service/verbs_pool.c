@@ -5,10 +5,12 @@
 #include "service/dm_status.h"
 #include "service/extend.h"
 #include "service/requests.h"
+#include "service/still.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* --- status -------------------------------------------------------------- */
 
@@ -168,7 +170,7 @@ int thin_do_grow(struct thin_call *c, struct json_object **ret, struct thin_erro
 /* --- dump ---------------------------------------------------------------- */
 
 /*
- * While commits are kept away nobody may wait for a reader: what is served is
+ * While old metadata are kept nobody may wait for a reader: what is served is
  * written to a file without a name first.
  */
 static int spool_item(void *ctx, const char *json, size_t len)
@@ -192,29 +194,46 @@ static int unspool(FILE *spool, struct thin_items *items)
 	return ferror(spool) ? -EIO : 0;
 }
 
-static int dump_served(struct thin_call *c, enum thin_dump_format format,
-		       struct thin_error *e)
+struct served_dump {
+	FILE *spool;
+	enum thin_dump_format format;
+	struct thin_error *e;
+};
+
+static int spool_dump(void *ctx, struct thin_storage *metadata)
 {
-	FILE *spool = tmpfile();
-	struct thinbd_observer to_spool = {.ctx = spool, .item = spool_item};
+	struct served_dump *d = ctx;
+	struct thinbd_observer to_spool = {.ctx = d->spool, .item = spool_item};
 	struct thin_items items;
 	int r;
 
-	if (!spool)
+	rewind(d->spool);
+	if (ftruncate(fileno(d->spool), 0))
+		return -errno;
+	*d->e = (struct thin_error){0};
+	r = thin_items_init(&items, true, &to_spool);
+	if (r)
+		return r;
+	r = thin_dump(metadata, false, d->format, &items, d->e);
+	thin_items_fini(&items);
+	return r;
+}
+
+static int dump_served(struct thin_call *c, enum thin_dump_format format,
+		       struct thin_error *e)
+{
+	struct served_dump d = {.spool = tmpfile(), .format = format, .e = e};
+	struct thin_still still = {.look = spool_dump, .ctx = &d};
+	int r;
+
+	if (!d.spool)
 		return thin_error_set(e, -errno,
 				      "%s: no place for a copy of the dump: %s",
 				      c->t->dir, thin_strerror(errno));
-	r = thin_items_init(&items, true, &to_spool);
-	if (!r) {
-		thin_pool_freeze(c->t->pool);
-		r = thin_dump(thin_pool_metadata_storage(c->t->pool), false, format,
-			      &items, e);
-		thin_pool_thaw(c->t->pool);
-		thin_items_fini(&items);
-	}
+	r = thin_still_look(c->t, &still);
 	if (!r)
-		r = unspool(spool, c->items);
-	(void)fclose(spool); /* it was only read last */
+		r = unspool(d.spool, c->items);
+	(void)fclose(d.spool); /* it was only read last */
 	return r;
 }
 

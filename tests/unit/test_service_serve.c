@@ -2,6 +2,9 @@
 /* A server's side: exports, I/O, and requests while they are in use. */
 #include "service.h"
 
+#include "service/dump.h"
+#include "service/still.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -592,6 +595,63 @@ static void the_same_origin_again(void **state)
 	assert_clean();
 }
 
+/* --- a still picture ------------------------------------------------------ */
+
+static char *dump_of(struct thin_storage *metadata)
+{
+	struct thin_error e = {""};
+	struct thin_items items;
+	char *text;
+
+	assert_int_equal(thin_items_init(&items, true, NULL), 0);
+	assert_int_equal(thin_dump(metadata, false, THIN_DUMP_THIN, &items, &e), 0);
+	text = strndup(items.text, items.len);
+	thin_items_fini(&items);
+	return text;
+}
+
+/*
+ * Changes of all kinds, each of them durable before it returns.  Not so many that
+ * the pool needs the room of what they free.
+ */
+static void change_all(struct thinbd *t, unsigned n)
+{
+	put_bytes(t, "vm1", n * 65536, 65536, 'm');
+	done(ok("{'verb':'create','args':{'name':'v%u','size':'1M'}}", n));
+	done(ok("{'verb':'snapshot','args':{'pairs':['vm1','s%u']}}", n));
+	done(ok("{'verb':'delete','args':{'names':['v%u','s%u'],'if_exists':true}}", n,
+		n / 2));
+}
+
+static int look_again(void *ctx, struct thin_storage *metadata)
+{
+	char *before = dump_of(metadata), *after;
+
+	for (unsigned n = 1; n <= 6; n++)
+		change_all(ctx, n);
+	after = dump_of(metadata);
+	assert_string_equal(before, after);
+	free(before);
+	free(after);
+	return 0;
+}
+
+/* Whoever commits meanwhile does not wait, and it stays as it is. */
+static void a_still_picture(void **state)
+{
+	struct thin_still still = {.look = look_again};
+
+	(void)state;
+	done(ok("{'verb':'create','args':{'name':'vm1','size':'32M'}}"));
+	struct thinbd *t = serve();
+	put_bytes(t, "vm1", 0, 65536, 'x');
+	still.ctx = t;
+	assert_int_equal(thin_still_look(t, &still), 0);
+	assert_clean();
+	end_serving(t);
+	assert_clean();
+}
+
 /* --- the life of a server ------------------------------------------------ */
 
 static void the_pool_is_locked(void **state)
@@ -710,6 +770,7 @@ int main(void)
 		TEST(force_waits_for_requests),
 		TEST(extents),
 		TEST(flatten_goes_on_after_a_restart),
+		TEST(a_still_picture),
 		TEST(flatten_may_be_cancelled),
 		TEST(flatten_follows_its_volume),
 		TEST(flatten_of_a_deleted_volume),
