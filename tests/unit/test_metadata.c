@@ -323,6 +323,25 @@ static void reserved_blocks_leak_nothing(void **state)
 	assert_int_equal(info(f).data_free, 1000);
 }
 
+/* Somebody may be writing to them just now. */
+static void an_abort_gives_no_reserved_block_away(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t mine, nr, dblock, got;
+
+	assert_int_equal(thin_metadata_reserve(f->m, 100, &mine, &nr), 0);
+	assert_int_equal(thin_metadata_create_thin(f->m, 0), 0);
+	assert_int_equal(thin_metadata_abort(f->m, false), 0);
+	assert_int_equal(info(f).data_free, 1000 - nr);
+	for (uint64_t left = 1000 - nr; left; left -= got) {
+		assert_int_equal(thin_metadata_reserve(f->m, left, &dblock, &got), 0);
+		assert_true(dblock >= mine + nr || dblock + got <= mine);
+	}
+	assert_int_equal(thin_metadata_reserve(f->m, 1, &dblock, &got), -ENOSPC);
+	thin_metadata_unreserve(f->m, mine, nr);
+	assert_int_equal(thin_metadata_reserve(f->m, 1, &dblock, &got), 0);
+}
+
 static void counts_above_two(void **state)
 {
 	struct fixture *f = *state;
@@ -540,6 +559,7 @@ int main(void)
 		TEST(times_follow_the_rules),
 		TEST(freed_blocks_wait_for_release),
 		TEST(reserved_blocks_leak_nothing),
+		TEST(an_abort_gives_no_reserved_block_away),
 		TEST(counts_above_two),
 		cmocka_unit_test_setup_teardown(metadata_keeps_its_reserve, set_up_small,
 						tear_down),
