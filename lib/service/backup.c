@@ -256,6 +256,7 @@ static bool is_due(struct thin_backups *b, int64_t last, int64_t now, uint64_t c
 	       (now < since || now - since >= interval);
 }
 
+/* One that failed is tried again when the next one would be; see the status. */
 static void back_up(struct thin_backups *b) THIN_REQUIRES(b->lock)
 {
 	struct thin_pool_status s;
@@ -267,8 +268,11 @@ static void back_up(struct thin_backups *b) THIN_REQUIRES(b->lock)
 	thin_pool_status(b->t->pool, &s);
 	r = 1;
 	if (is_due(b, last, now, s.metadata.commits)) {
-		b->tried = now;
 		r = make_one(b, now, &e);
+		if (r == -EBUSY)
+			r = 1; /* somebody else looks at a commit; soon again */
+		else
+			b->tried = now;
 	}
 	if (!r)
 		b->commits = s.metadata.commits;

@@ -26,7 +26,7 @@ THIN_MUST_CHECK int thin_backups_new(struct thinbd *t, struct thin_backups **ret
 /* After the last fork.  NULL is a no-op. */
 THIN_MUST_CHECK int thin_backups_start(struct thin_backups *b);
 
-/* Stop the thread, and free.  NULL is a no-op.  Cost: up to a step of a backup. */
+/* Stop the thread, and free.  NULL is a no-op.  Cost: up to a whole backup. */
 void thin_backups_stop(struct thin_backups *b);
 
 /* {"last": TIME or null, "problem": TEXT or null}; null where there are none. */

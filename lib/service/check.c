@@ -129,6 +129,14 @@ static int look_at_served(void *ctx, struct thin_storage *metadata)
 	return r;
 }
 
+/* What it would force is a repair. */
+static int check_args(const struct thin_args *args, struct thin_error *e)
+{
+	if (thin_arg_flag(args, "force") && !thin_arg_flag(args, "repair"))
+		return thin_error_set(e, -EINVAL, "check: --force goes with --repair");
+	return 0;
+}
+
 int thin_do_check(struct thin_call *c, struct json_object **ret, struct thin_error *e)
 {
 	struct served s = {.c = c, .ret = ret, .e = e};
@@ -137,12 +145,15 @@ int thin_do_check(struct thin_call *c, struct json_object **ret, struct thin_err
 		.look = look_at_served,
 		.ctx = &s,
 	};
+	int r = check_args(c->args, e);
 
+	if (r)
+		return r;
 	if (thin_arg_flag(c->args, "repair"))
 		return thin_error_set(e, -EBUSY,
 				      "%s: is being served; stop the server to repair it",
 				      c->t->dir);
-	int r = thin_still_look(c->t, &still);
+	r = thin_still_look(c->t, &still);
 	thin_volume_list_fini(&s.volumes);
 	return r ? thin_error_default(e, r, "%s: %s", c->t->dir, thin_strerror(r)) : 0;
 }
@@ -239,8 +250,10 @@ int thin_check_offline(const char *dir, const struct thin_args *args,
 		       struct thin_error *e)
 {
 	struct outcome o = {0};
-	int r = thin_losses_init(&o.losses, NULL, 0);
+	int r = check_args(args, e);
 
+	if (!r)
+		r = thin_losses_init(&o.losses, NULL, 0);
 	if (r)
 		return r;
 	r = check_once(dir, args, observer, &o, ret, e);

@@ -83,3 +83,6 @@ for delay in 0.001 0.003 0.005 0.01 0.015 0.02 0.03 0.05 0.1 0.3; do
     quietly t check --repair
     check_pool_metadata "$pool/metadata"
 done
+
+proves "nothing is forced but a repair"
+t_fails 'goes with --repair' check --force
