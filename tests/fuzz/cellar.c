@@ -165,7 +165,8 @@ static void make_pool(void)
 	ask("{'verb':'create','args':{'names':['vm1'],'size':%d}}", (int)CELLAR_SIZE);
 	fill("vm1");
 	ask("{'verb':'snapshot','args':{'pairs':['vm1','vm1@s']}}");
-	ask("{'verb':'create','args':{'names':['vm2'],'origin':'%s/origin'}}", cellar.dir);
+	ask("{'verb':'create','args':{'names':['vm2'],'origin':'%s/origin'}}",
+	    cellar.dir);
 }
 
 /* --- into memory ----------------------------------------------------------------------
