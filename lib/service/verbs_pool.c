@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 /* --- status -------------------------------------------------------------- */
 
@@ -197,20 +196,32 @@ static int unspool(FILE *spool, struct thin_items *items)
 struct served_dump {
 	FILE *spool;
 	enum thin_dump_format format;
+	const char *dir;
 	struct thin_error *e;
 };
 
+static void drop_spool(struct served_dump *d)
+{
+	if (d->spool)
+		(void)fclose(thin_steal(d->spool)); /* nobody wants what is in it */
+}
+
+/* A look that is repeated begins anew. */
 static int spool_dump(void *ctx, struct thin_storage *metadata)
 {
 	struct served_dump *d = ctx;
-	struct thinbd_observer to_spool = {.ctx = d->spool, .item = spool_item};
+	struct thinbd_observer to_spool = {.item = spool_item};
 	struct thin_items items;
 	int r;
 
-	rewind(d->spool);
-	if (ftruncate(fileno(d->spool), 0))
-		return -errno;
+	drop_spool(d);
+	d->spool = tmpfile();
+	if (!d->spool)
+		return thin_error_set(d->e, -errno,
+				      "%s: no place for a copy of the dump: %s", d->dir,
+				      thin_strerror(errno));
 	*d->e = (struct thin_error){0};
+	to_spool.ctx = d->spool;
 	r = thin_items_init(&items, true, &to_spool);
 	if (r)
 		return r;
@@ -222,18 +233,13 @@ static int spool_dump(void *ctx, struct thin_storage *metadata)
 static int dump_served(struct thin_call *c, enum thin_dump_format format,
 		       struct thin_error *e)
 {
-	struct served_dump d = {.spool = tmpfile(), .format = format, .e = e};
+	struct served_dump d = {.format = format, .dir = c->t->dir, .e = e};
 	struct thin_still still = {.look = spool_dump, .ctx = &d};
-	int r;
+	int r = thin_still_look(c->t, &still);
 
-	if (!d.spool)
-		return thin_error_set(e, -errno,
-				      "%s: no place for a copy of the dump: %s",
-				      c->t->dir, thin_strerror(errno));
-	r = thin_still_look(c->t, &still);
 	if (!r)
 		r = unspool(d.spool, c->items);
-	(void)fclose(d.spool); /* it was only read last */
+	drop_spool(&d);
 	return r;
 }
 
