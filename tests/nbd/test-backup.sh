@@ -2,7 +2,8 @@
 # test-backup.sh: backups of the metadata, and restore-metadata.
 . "$(dirname "$0")/functions.sh"
 
-make_pool --metadata-size 1M --set keep_metadata_backups=2 --set metadata_backup_interval=1
+make_pool --metadata-size 1M --set keep_metadata_backups=2 --set metadata_backup_interval=1 \
+    --set auto_extend_step=0
 backups=$pool/backups
 
 # backups_after FILE: wait for one that is newer; its name is in $newest.
@@ -58,9 +59,13 @@ t_fails 'stop the server' restore-metadata
 proves "a block that was given to another volume does not come back"
 quietly t delete vm2
 next_second
-t create vm3 --size 4M
-write vm3 9 0 1M
-write vm3 9 2M 1M
+# It has vm2's number for a while, so that vm3 has another, and vm2's comes back.
+t create hold --size 1M
+# Nearly all the data there is, so that it has vm2's blocks, too.
+t create vm3 --size 62M
+write vm3 9 0 31M
+write vm3 9 31M 31M
+quietly t delete hold
 stop_server
 before=$(sum_of "$pool/metadata")
 status=0
@@ -71,7 +76,7 @@ grep -q 'vm3' "$work/out" || fail "nothing about vm3: $(cat "$work/out")"
 quietly t restore-metadata "$work/good.zst" --force
 find "$pool" -name 'metadata.replaced-*' | grep -q . || fail "the old metadata is gone"
 check_pool_metadata "$pool/metadata"
-# vm2's device is back without a volume; vm3's number was vm2's, so it is left out.
+# vm2's device is back without a volume, and without the blocks that are vm3's now.
 start_server "$pool"
 sum=$(sum_of "$(uri vm1)")
 expect "vm1" "$sum1" "$sum"
