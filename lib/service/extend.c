@@ -72,7 +72,7 @@ uint64_t thin_extend_data_step(const struct thinbd *t, const struct thin_pool_st
 {
 	struct thin_extender *x = t->extender;
 
-	return x && x->started && !atomic_load(&x->no_data) ? data_step(t, s) : 0;
+	return x && atomic_load(&x->no_data) ? 0 : data_step(t, s);
 }
 
 uint64_t thin_extend_metadata_step(const struct thinbd *t,
@@ -80,7 +80,7 @@ uint64_t thin_extend_metadata_step(const struct thinbd *t,
 {
 	struct thin_extender *x = t->extender;
 
-	return x && x->started && !atomic_load(&x->no_metadata) ? metadata_step(t, s) : 0;
+	return x && atomic_load(&x->no_metadata) ? 0 : metadata_step(t, s);
 }
 
 /* --- doing it ------------------------------------------------------------ */
