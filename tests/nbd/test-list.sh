@@ -38,7 +38,10 @@ start_server "$pool" volume=other
 expect default 2097152 "$(size_of "")"
 stop_server
 
-proves "a default that does not exist refuses those who ask for it only"
+proves "a default that is deleted refuses those who ask for it only"
+t create gone --size 1M
 start_server "$pool" volume=gone
+expect default 1048576 "$(size_of "")"
+t delete gone
 must_fail nbdinfo --size "$(uri "")"
 expect other 2097152 "$(size_of other)"

@@ -26,19 +26,20 @@ expect "unchanged" "0 1048576" "$(json .reserve_bytes show vm2) $(reserved)"
 proves "eight others fill the pool; the volume itself goes on"
 start_server "$pool"
 nbd_python vm2 <<'END'
-full = []
+full, done = [], []
 def work(n):
     c = connect()
     try:
         for i in range(16):
             c.pwrite(b"o" * 65536, (n * 16 + i) * 65536)
+            done.append(n)
     except nbd.Error as e:
         assert e.errnum == errno.ENOSPC, e.string
         full.append(n)
 threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
 for t in threads: t.start()
 for t in threads: t.join()
-assert len(full) == 8, full
+assert len(done) == 16 and len(full) + (16 * [done[0]] == done) == 8, (full, done)
 END
 expect "used by the others" 1048576 "$(json .data.used_bytes status)"
 expect mode out_of_data_space "$(json .mode status)"

@@ -79,7 +79,8 @@ import errno, json, subprocess
 $eight
 begin()
 end()
-assert found == [errno.ENOSPC] * 8, found
+assert set(found) == {errno.ENOSPC}, found
+assert len(found) + counts.count(part * 16) == 8, (found, counts)   # a fast one is done before
 assert sum(counts) == (mib - mib // 8) * 16, counts
 right()
 assert mode() == "out_of_data_space", mode()
