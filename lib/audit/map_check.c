@@ -76,15 +76,17 @@ static uint64_t exact_count(struct check *c, const struct bitmap *b,
 			    const struct thin_disk_bitmap *disk, uint64_t block,
 			    uint64_t expected)
 {
-	const struct overflow *o;
+	const struct overflow *o = NULL;
 
 	skip_stale(c, b, disk, block);
-	if (c->next == c->map->nr_overflow || c->map->overflow[c->next].block != block) {
+	if (c->next < c->map->nr_overflow)
+		o = &c->map->overflow[c->next];
+	if (!o || o->block != block) {
 		if (c->map->overflow_complete)
 			report(c, THIN_AUDIT_OVERFLOW_MISSING, block, block, 0, 0);
 		return thin_max(expected, THIN_COUNT_OVERFLOW);
 	}
-	o = &c->map->overflow[c->next++];
+	c->next++;
 	if (o->count < THIN_COUNT_OVERFLOW)
 		report(c, THIN_AUDIT_OVERFLOW_SMALL, block, block, o->count, 0);
 	return o->count;
