@@ -288,8 +288,17 @@ static int exchange(struct thinbd *t, const struct thin_volume_conf *v,
 	return r;
 }
 
+/* Of a volume that is not yet short, more may show when the new one grows. */
+static int check_not_shrinking(struct thinbd *t, const struct thin_volume_conf *v,
+			       struct thin_error *e) THIN_REQUIRES(t->lock)
+{
+	if (!v->shrinking && !is_shrinking(t, v->device))
+		return 0;
+	return thin_error_set(e, -EBUSY, "%s: is being shrunk", v->name);
+}
+
 static int rollback_locked(struct thin_call *c, uint32_t *ret_device,
-			   struct thin_error *e)
+			   struct thin_error *e) THIN_REQUIRES(c->t->lock)
 {
 	_cleanup_volume_conf const struct thin_volume_conf *v = NULL, *snapshot = NULL;
 	int r = thin_find(c->t, thin_arg_text(c->args, "name"), &v, e);
@@ -300,6 +309,10 @@ static int rollback_locked(struct thin_call *c, uint32_t *ret_device,
 		r = check_changeable(c->t, v, e);
 	if (!r)
 		r = check_related(c->t, v, snapshot, e);
+	if (!r)
+		r = check_not_shrinking(c->t, v, e);
+	if (!r)
+		r = check_not_shrinking(c->t, snapshot, e);
 	if (!r)
 		r = thin_check_unused(c->t, v, e);
 	if (!r)

@@ -114,6 +114,7 @@ h.pwrite(b"x" * 2**20, 0)
 h.flush()
 END
 t snapshot vm1 vm1@1
+t snapshot vm1 vm3 --writable
 t resize vm1 500000 --force >"$work/out" 2>&1 &
 shrinking=$!
 for _ in $(seq 500); do
@@ -123,6 +124,8 @@ done
 expect "it waits" out_of_data_space "$(json .mode status)"
 t create vm2 --size 1M
 t_fails 'being shrunk' snapshot vm1 vm1@2
+t_fails 'being shrunk' rollback vm1 vm1@1
+t_fails 'being shrunk' rollback vm3 vm1
 t_fails 'being shrunk' resize vm1 600000
 expect "the new size" 500000 "$(json .size show vm1)"
 t grow --data-size 2M >"$work/out2"
