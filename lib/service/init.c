@@ -32,6 +32,9 @@
 #define METADATA_PER_BLOCK UINT64_C(256)
 #define METADATA_LEAST	   (UINT64_C(8) << 20)
 
+/* Larger ones are sparse files: nobody expects a new pool to take gigabytes. */
+#define ALLOCATED_METADATA (UINT64_C(64) << 20)
+
 struct init {
 	const struct thin_args *args;
 	const char *dir;
@@ -244,6 +247,8 @@ static int make_devices(struct init *in, struct thin_error *e)
 					 &in->data, e);
 	if (!r)
 		r = thin_new_device_size(&in->metadata, e);
+	if (!r && in->metadata_bytes <= ALLOCATED_METADATA)
+		r = thin_new_device_allocate(&in->metadata, e);
 	if (!r)
 		r = thin_new_device_size(&in->data, e);
 	if (!r)

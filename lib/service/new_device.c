@@ -127,6 +127,15 @@ int thin_new_device_size(struct thin_new_device *d, struct thin_error *e)
 	return r ? thin_error_default(e, r, "%s: %s", d->path, strerror(-r)) : 0;
 }
 
+int thin_new_device_allocate(struct thin_new_device *d, struct thin_error *e)
+{
+	int r = is_regular(d) ? thin_file_allocate(d->storage, d->bytes) : 0;
+
+	if (r == -ENOTSUP)
+		return 0; /* as good as it gets there */
+	return r ? thin_error_set(e, r, "%s: %s", d->path, thin_strerror(r)) : 0;
+}
+
 void thin_new_device_undo(struct thin_new_device *d)
 {
 	if (d->made && d->path)

@@ -28,6 +28,13 @@ THIN_MUST_CHECK int thin_new_device_open(const char *dir, const char *where, boo
 /* Give it its size.  Returns 0; -ENOSPC (a device that is too small). */
 THIN_MUST_CHECK int thin_new_device_size(struct thin_new_device *d, struct thin_error *e);
 
+/*
+ * Have the file system keep all of its room for it; nothing to do for a device, nor
+ * where the file system can not.  Returns 0; -ENOSPC.
+ */
+THIN_MUST_CHECK int thin_new_device_allocate(struct thin_new_device *d,
+					     struct thin_error *e);
+
 /* Remove the file if it was made. */
 void thin_new_device_undo(struct thin_new_device *d);
 void thin_new_device_close(struct thin_new_device *d);

@@ -55,6 +55,11 @@ int thin_file_zero(struct thin_storage *s, uint64_t offset, uint64_t len)
 	return device_range(f->fd, BLKZEROOUT, offset, len);
 }
 
+int thin_file_allocate(struct thin_storage *s, uint64_t bytes)
+{
+	return allocate(thin_file_of(s)->fd, 0, 0, bytes);
+}
+
 int thin_file_punch(struct thin_storage *s, uint64_t offset, uint64_t len)
 {
 	struct thin_file *f = thin_file_of(s);

@@ -201,6 +201,13 @@ THIN_MUST_CHECK int thin_storage_open_file(const char *path, unsigned flags,
 					   struct thin_storage **ret,
 					   struct thin_error *e);
 
+/*
+ * Have the file system keep room for the first @bytes of a storage that is a file,
+ * whose content stays.  Returns 0; -ENOTSUP (the file system can not); -ENOSPC.
+ * Durable: after a flush.
+ */
+THIN_MUST_CHECK int thin_file_allocate(struct thin_storage *s, uint64_t bytes);
+
 /* Does the system let us use io_uring?  Makes a ring and drops it. */
 bool thin_storage_has_io_uring(void);
 

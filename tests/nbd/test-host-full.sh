@@ -15,6 +15,7 @@ cleanup_fn umount -l "$disk"
 pool=$disk/pool
 quietly t init --data-size 1G --metadata-size 4M --set auto_extend_step=0 --set when_full=error
 t create vm1 --size 512M
+[ "$(du -k "$pool/metadata" | cut -f1)" -ge 4096 ] || fail "no room is kept for the metadata"
 start_server "$pool" 2>"$work/log"
 
 proves "full: ENOSPC to each of eight, and not to readers"
