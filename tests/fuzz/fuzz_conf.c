@@ -215,7 +215,7 @@ static void try_registry(char *text)
 }
 
 /* libconfig's scanner forgets a string that has no end. */
-const char *__lsan_default_suppressions(void);
+__attribute__((visibility("default"))) const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void)
 {
 	return "leak:libconfig";

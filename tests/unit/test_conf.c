@@ -280,7 +280,7 @@ static void written_and_read(void **state)
 }
 
 /* On a syntax error libconfig 1.5 forgets to free the last string it has read. */
-const char *__lsan_default_suppressions(void);
+__attribute__((visibility("default"))) const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void)
 {
 	return "leak:libconfig\n";
