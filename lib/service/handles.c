@@ -264,6 +264,10 @@ static int open_as(struct thinbd *t, const struct thin_volume_conf *conf,
 		(void)nanosleep(&nap, NULL);
 		r = open_once(t, conf, &params, &o, e);
 	}
+	if (r == -EINVAL)
+		return thin_error_set(e, -ESTALE,
+				      "%s: its origin is being changed; try again",
+				      conf->name);
 	if (r)
 		return r;
 	if (is_outdated(t, conf)) {
