@@ -148,7 +148,8 @@ class Client(Worker):
             if magic != MAGIC:
                 self.world.lineages += 1
                 lineage = self.world.lineages
-                h.pwrite(stamp(lineage, 0, 0), 0)
+            # Also where it was seen in an origin, which the volume may lose.
+            h.pwrite(stamp(lineage, 0, 0), 0)
         for _ in range(self.rnd.randint(0, 12)):
             first = self.rnd.randrange(1, size - 1)
             count = min(self.rnd.choice((1, 8, 128)), size - first)
