@@ -111,13 +111,12 @@ class Control:
     def __init__(self, pool):
         self.s = socket.socket(socket.AF_UNIX)
         self.s.settimeout(30)
-        here = os.open(".", os.O_RDONLY)
-        os.chdir(pool.path)  # whose path may be too long for a socket's name
+        # The path may be too long for a socket's name, and threads have one folder.
+        folder = os.open(pool.path, os.O_PATH)
         try:
-            self.s.connect("control")
+            self.s.connect(f"/proc/self/fd/{folder}/control")
         finally:
-            os.fchdir(here)
-            os.close(here)
+            os.close(folder)
         self.f = self.s.makefile("rb")
         self.greeting = self.line()
 
