@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "house.h"
-
-#include "verify.h"
+#include "house_internal.h"
 
 #include "util/checked.h"
 
@@ -18,8 +16,7 @@
 #define METADATA UINT64_C(128)
 #define DATA	 UINT64_C(128) /* blocks */
 
-static int __attribute__((format(printf, 3, 4)))
-say(char *why, size_t len, const char *fmt, ...)
+int house_say(char *why, size_t len, const char *fmt, ...)
 {
 	va_list args;
 
@@ -71,8 +68,8 @@ int __wrap_thin_storage_open(const char *where, unsigned flags, struct thin_stor
 	return 0;
 }
 
-static int open_with(struct thin_storage *metadata, struct thin_storage *data,
-		     struct folder *folder, struct thinbd **ret, struct thinbd_error *e)
+int house_open_with(struct thin_storage *metadata, struct thin_storage *data,
+		    struct folder *folder, struct thinbd **ret, struct thinbd_error *e)
 {
 	struct thinbd_params params = {.dir = dir, .command = "crash"};
 	int r;
@@ -86,8 +83,7 @@ static int open_with(struct thin_storage *metadata, struct thin_storage *data,
 	return r;
 }
 
-/* Does the reply say that it went well?  *@ret_reply is to be freed. */
-static bool ask(struct thinbd *t, const char *request, char **ret_reply)
+bool house_ask(struct thinbd *t, const char *request, char **ret_reply)
 {
 	int r = t ? thinbd_request(t, request, NULL, ret_reply)
 		  : thinbd_call(dir, request, NULL, ret_reply);
@@ -132,7 +128,7 @@ void house_found(void)
 		 ",\"set\":[\"auto_extend_step=0\",\"when_full=error\",\"io=sync\"]}}",
 		 DATA * BLOCK * THIN_SECTOR, METADATA * THIN_METADATA_BLOCK,
 		 BLOCK * THIN_SECTOR);
-	if (!ask(NULL, request, &reply)) {
+	if (!house_ask(NULL, request, &reply)) {
 		fprintf(stderr, "house: init: %s\n", reply);
 		exit(1);
 	}
@@ -190,14 +186,15 @@ void house_base_fini(struct house_base *b)
 static int open_service(struct house *h)
 {
 	struct thinbd_error e = {0};
-	int r = open_with(rec_lend(h->rec, REC_METADATA, &h->disk[REC_METADATA].base),
-			  rec_lend(h->rec, REC_DATA, &h->disk[REC_DATA].base), &h->folder,
-			  &h->t, &e);
+	int r = house_open_with(
+		rec_lend(h->rec, REC_METADATA, &h->disk[REC_METADATA].base),
+		rec_lend(h->rec, REC_DATA, &h->disk[REC_DATA].base), &h->folder, &h->t,
+		&e);
 
 	if (!r)
 		return 0;
 	h->t = NULL;
-	return say(h->failure, sizeof(h->failure), "open: %.450s", e.text);
+	return house_say(h->failure, sizeof(h->failure), "open: %.450s", e.text);
 }
 
 static void close_volume(struct house *h, uint32_t i)
@@ -213,7 +210,7 @@ static int close_service(struct house *h)
 		close_volume(h, i);
 	r = thinbd_close(thin_steal(h->t));
 	if (r && !h->dead)
-		return say(h->failure, sizeof(h->failure), "close: %d", r);
+		return house_say(h->failure, sizeof(h->failure), "close: %d", r);
 	return 0;
 }
 
@@ -299,10 +296,10 @@ request(struct house *h, struct rec_mark done, const char *fmt, ...)
 	va_end(args);
 	for (char *p = text; *p; p++)
 		*p = *p == '\'' ? '"' : *p;
-	ok = ask(h->t, text, &reply);
+	ok = house_ask(h->t, text, &reply);
 	if (!ok && !rec_killed(h->rec) && !strstr(reply, "ENOSPC") &&
 	    !strstr(reply, "is not a snapshot of it"))
-		say(h->failure, sizeof(h->failure), "%.150s: %.300s", text, reply);
+		house_say(h->failure, sizeof(h->failure), "%.150s: %.300s", text, reply);
 	free(reply);
 	done.result = ok ? 0 : -ENOSPC;
 	mark(h, done);
@@ -360,8 +357,8 @@ static int do_flatten(struct house *h, const struct op *op)
 		return 0;
 	snprintf(text, sizeof(text), "{\"verb\":\"flatten\",\"args\":{\"name\":\"v%u\"}}",
 		 op->volume);
-	if (!ask(h->t, text, &reply) && !rec_killed(h->rec))
-		say(h->failure, sizeof(h->failure), "%s: %.300s", text, reply);
+	if (!house_ask(h->t, text, &reply) && !rec_killed(h->rec))
+		house_say(h->failure, sizeof(h->failure), "%s: %.300s", text, reply);
 	free(reply);
 	return h->failure[0] ? -EINVAL : 0;
 }
@@ -481,7 +478,7 @@ static struct thinbd_volume *volume_of(struct house *h, uint32_t i)
 	if (!h->volume[i] && is_there(h, i) &&
 	    thinbd_volume_open(h->t, name, false, &h->volume[i], &e)) {
 		h->volume[i] = NULL;
-		say(h->failure, sizeof(h->failure), "%s: %.400s", name, e.text);
+		house_say(h->failure, sizeof(h->failure), "%s: %.400s", name, e.text);
 	}
 	return h->volume[i];
 }
@@ -513,7 +510,7 @@ static int do_write(struct house *h, const struct op *op)
 	mark(h, m);
 	free(buf);
 	if (m.result && m.result != -ENOSPC && !rec_killed(h->rec))
-		return say(h->failure, sizeof(h->failure), "write: %d", m.result);
+		return house_say(h->failure, sizeof(h->failure), "write: %d", m.result);
 	return 0;
 }
 
@@ -533,7 +530,7 @@ static int do_flush(struct house *h, const struct op *op)
 	m.result = thinbd_flush(v);
 	mark(h, m);
 	if (m.result && !rec_killed(h->rec))
-		return say(h->failure, sizeof(h->failure), "flush: %d", m.result);
+		return house_say(h->failure, sizeof(h->failure), "flush: %d", m.result);
 	return 0;
 }
 
@@ -618,154 +615,8 @@ static int do_it(struct house *h, const struct op *op)
 	}
 }
 
-/* --- verifying
- * -------------------------------------------------------------------------------------
+/* --- one step ------------------------------------------------------------------------
  */
-
-static int check_content(struct thinbd_volume *v, uint32_t i, const struct model *model,
-			 bool now, char *why, size_t len)
-{
-	const struct model_volume *mv = &model->volume[i];
-	uint64_t nr = thinbd_volume_size(v) / THIN_SECTOR;
-	_cleanup_free uint8_t *buf = must_alloc(nr, THIN_SECTOR);
-	int r = thinbd_read(v, buf, 0, nr * THIN_SECTOR);
-
-	if (r)
-		return say(why, len, "v%u can not be read: %d", i, r);
-	if (nr != mv->size[0] && nr != mv->size[1])
-		return say(why, len, "v%u has %" PRIu64 " sectors", i, nr);
-	for (uint64_t s = 0; s < nr; s++) {
-		uint32_t value = stamp_read(buf + s * THIN_SECTOR, s);
-
-		if (now ? !model_now(model, i, s, value) : !model_may(model, i, s, value))
-			return say(why, len,
-				   "v%u, sector %" PRIu64 ": %" PRIu32
-				   " was read, expected %s",
-				   i, s, value, model_describe(model, i, s));
-	}
-	return 0;
-}
-
-/* @ret_there: is it? */
-static int check_volume(struct thinbd *t, uint32_t i, const struct model *model, bool now,
-			bool *ret_there, char *why, size_t len)
-{
-	enum model_exists exists = model->volume[i].exists;
-	struct thinbd_error e = {0};
-	struct thinbd_volume *v;
-	char name[16];
-	int r;
-
-	snprintf(name, sizeof(name), "v%u", i);
-	r = thinbd_volume_open(t, name, true, &v, &e);
-	*ret_there = !r;
-	if (r && r != -ENOENT)
-		return say(why, len, "%s: %.300s", name, e.text);
-	if (r)
-		return exists == MODEL_YES ? say(why, len, "%s is gone", name) : 0;
-	if (exists == MODEL_NO)
-		r = say(why, len, "%s is there, and must not be", name);
-	else
-		r = check_content(v, i, model, now, why, len);
-	thinbd_volume_close(v);
-	return r;
-}
-
-/* What comes or goes only together. */
-static int check_pairs(const struct model *model, const bool *there, char *why,
-		       size_t len)
-{
-	for (uint32_t i = 0; i < HOUSE_SLOTS; i++) {
-		const struct model_volume *v = &model->volume[i];
-
-		if (v->exists == MODEL_COMING && v->renaming &&
-		    there[i] == there[v->source])
-			return say(why, len, "v%u is v%u now: %s there", v->source, i,
-				   there[i] ? "both are" : "neither is");
-		if (v->exists == MODEL_COMING && v->group &&
-		    there[i] != there[v->group - 1])
-			return say(why, len, "v%u is there without v%u", i, v->group - 1);
-	}
-	return 0;
-}
-
-static unsigned count(const char *text, const char *what)
-{
-	unsigned nr = 0;
-
-	while ((text = strstr(text, what))) {
-		text += strlen(what);
-		nr++;
-	}
-	return nr;
-}
-
-/*
- * I12: one name for each device, and the other way round.  A device that has
- * none is called "#" and its number; a name that has none can't be opened.
- */
-static int check_names(struct thinbd *t, const bool *there, char *why, size_t len)
-{
-	unsigned nr = 0;
-	char *reply;
-	int r = 0;
-
-	for (uint32_t i = 0; i < HOUSE_SLOTS; i++)
-		nr += there[i];
-	if (!ask(t, "{\"verb\":\"list\"}", &reply))
-		r = say(why, len, "list: %.300s", reply);
-	else if (strstr(reply, "\"#"))
-		r = say(why, len, "a device has no name: %.300s", reply);
-	else if (count(reply, "\"name\":\"v") != nr)
-		r = say(why, len, "%u volumes are there, but %.300s", nr, reply);
-	free(reply);
-	return r;
-}
-
-static int check_all(struct thinbd *t, const struct model *model, bool now, char *why,
-		     size_t len)
-{
-	bool there[HOUSE_SLOTS];
-	int r = 0;
-
-	for (uint32_t i = 0; i < HOUSE_SLOTS && !r; i++)
-		r = check_volume(t, i, model, now, &there[i], why, len);
-	if (!r)
-		r = check_pairs(model, there, why, len);
-	return r ? r : check_names(t, there, why, len);
-}
-
-static int verify_once(struct disk *disk, struct folder *folder,
-		       const struct model *model, char *why, size_t len)
-{
-	struct thinbd_error e = {0};
-	struct thinbd *t;
-	int r = open_with(&disk[REC_METADATA].base, &disk[REC_DATA].base, folder, &t, &e);
-
-	if (r)
-		return say(why, len, "it does not open: %.400s", e.text);
-	r = check_all(t, model, false, why, len);
-	if (thinbd_close(t) && !r)
-		r = say(why, len, "it does not close");
-	if (!r)
-		r = verify_audit(&disk[REC_METADATA].base, 0, why, len);
-	return r;
-}
-
-int house_verify(struct disk *disk, struct folder *folder, const struct model *model,
-		 char *why, size_t len)
-{
-	int r = verify_once(disk, folder, model, why, len);
-
-	if (r)
-		return r;
-	disk[REC_METADATA].changes = disk[REC_DATA].changes = folder->changes = 0;
-	r = verify_once(disk, folder, model, why, len);
-	if (!r &&
-	    (disk[REC_METADATA].changes || disk[REC_DATA].changes || folder->changes))
-		r = say(why, len, "opening it a second time changed it");
-	return r;
-}
 
 int house_do(struct house *h, const struct op *op)
 {
@@ -778,9 +629,9 @@ int house_do(struct house *h, const struct op *op)
 	if (!r && h->failure[0])
 		r = -EINVAL;
 	if (!r && monitor_verdict(h->mon)[0])
-		r = say(h->failure, sizeof(h->failure), "monitor: %s",
-			monitor_verdict(h->mon));
+		r = house_say(h->failure, sizeof(h->failure), "monitor: %s",
+			      monitor_verdict(h->mon));
 	if (!r)
-		r = check_all(h->t, &h->model, true, h->failure, sizeof(h->failure));
+		r = house_check(h->t, &h->model, true, h->failure, sizeof(h->failure));
 	return r;
 }
