@@ -10,7 +10,7 @@
  * Deleting devices.
  *
  * All of them are claimed before any is touched: so they exist, nobody has
- * them open, and nobody will.  Then each is emptied in steps, each of which
+ * them open (any more), and nobody will.  Then each is emptied in steps, each of which
  * holds the metadata for a moment only; and when what is left is no more than
  * one step, which a snapshot that has changed little is from the beginning,
  * the device is deleted.
@@ -138,10 +138,10 @@ static int delete_one(struct emptying *x)
 }
 
 static int claim_all(struct thin_pool *pool, const uint32_t *devices, size_t nr,
-		     struct thin_core **cores)
+		     bool patient, struct thin_core **cores)
 {
 	for (size_t i = 0; i < nr; i++) {
-		int r = thin_core_claim(pool, devices[i], &cores[i]);
+		int r = thin_core_claim(pool, devices[i], patient, &cores[i]);
 		if (r)
 			return r;
 	}
@@ -163,8 +163,8 @@ static int delete_all(struct thin_core **cores, size_t nr, int (*go_on)(void *ct
 	return r;
 }
 
-int thin_pool_delete_slowly(struct thin_pool *pool, const uint32_t *devices, size_t nr,
-			    int (*go_on)(void *ctx), void *ctx)
+static int delete (struct thin_pool *pool, const uint32_t *devices, size_t nr,
+		   bool patient, int (*go_on)(void *ctx), void *ctx)
 {
 	_cleanup_free struct thin_core **cores = calloc(nr, sizeof(struct thin_core *));
 	int r = thin_pool_may_change(pool);
@@ -173,7 +173,7 @@ int thin_pool_delete_slowly(struct thin_pool *pool, const uint32_t *devices, siz
 		return r;
 	if (!cores)
 		return -ENOMEM;
-	r = claim_all(pool, devices, nr, cores);
+	r = claim_all(pool, devices, nr, patient, cores);
 	if (!r)
 		r = delete_all(cores, nr, go_on, ctx);
 	for (size_t i = 0; i < nr; i++)
@@ -183,9 +183,15 @@ int thin_pool_delete_slowly(struct thin_pool *pool, const uint32_t *devices, siz
 	return r ? thin_commit_error(pool, r) : 0;
 }
 
+int thin_pool_delete_slowly(struct thin_pool *pool, const uint32_t *devices, size_t nr,
+			    int (*go_on)(void *ctx), void *ctx)
+{
+	return delete (pool, devices, nr, true, go_on, ctx);
+}
+
 int thin_pool_delete(struct thin_pool *pool, const uint32_t *devices, size_t nr)
 {
-	return thin_pool_delete_slowly(pool, devices, nr, NULL, NULL);
+	return delete (pool, devices, nr, false, NULL, NULL);
 }
 
 int thin_pool_delete_work(struct thin_pool *pool, uint32_t device, uint64_t max,

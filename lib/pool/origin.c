@@ -17,6 +17,8 @@
  *  E3  It serves nothing once it was seen to have changed (I6): bytes of the
  *      old and the new one would mix.  It is looked at once a second, so a
  *      change is noticed within that time, not before.
+ *  E4  It is open as long as somebody has a reference, and not longer: who has
+ *      one by looking it up (thin_origin_try_ref()) is told first when it goes.
  */
 
 struct thin_origin {
@@ -25,6 +27,8 @@ struct thin_origin {
 	struct thin_identity identity;
 	_Atomic unsigned refs;
 	atomic_bool stale;
+	void (*gone)(void *ctx); /* or NULL */
+	void *ctx;
 	struct thin_mutex lock;
 	bool started THIN_GUARDED_BY(lock);
 };
@@ -77,10 +81,27 @@ struct thin_origin *thin_origin_ref(struct thin_origin *o)
 	return o;
 }
 
+bool thin_origin_try_ref(struct thin_origin *o)
+{
+	unsigned refs = atomic_load(&o->refs);
+
+	while (refs && !atomic_compare_exchange_weak(&o->refs, &refs, refs + 1))
+		;
+	return refs;
+}
+
+void thin_origin_on_close(struct thin_origin *o, void (*gone)(void *ctx), void *ctx)
+{
+	o->gone = gone;
+	o->ctx = ctx;
+}
+
 void thin_origin_unref(struct thin_origin *o)
 {
 	if (!o || atomic_fetch_sub(&o->refs, 1) > 1)
 		return;
+	if (o->gone)
+		o->gone(o->ctx);
 	thin_storage_close(o->storage);
 	thin_mutex_fini(&o->lock);
 	free(o->name);

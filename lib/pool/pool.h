@@ -159,7 +159,9 @@ THIN_MUST_CHECK int thin_pool_delete(struct thin_pool *pool, const uint32_t *dev
 				     size_t nr);
 
 /*
- * The same in the background of what others do: in smaller steps, with pauses
+ * The same of devices that nobody will open any more; who still has one open, for
+ * he has not closed it yet, is waited for.
+ * With @go_on in the background of what others do: in smaller steps, with pauses
  * between them in which @go_on(@ctx) is asked, with no lock held, whether to go
  * on.  Anything but 0 ends it and is returned; what was freed until then stays
  * so, and the devices can be deleted later, or after a crash, in the same way.
@@ -267,7 +269,21 @@ THIN_MUST_CHECK int thin_origin_open(struct thin_storage *storage, const char *n
 				     const struct thin_identity *identity,
 				     struct thin_origin **ret, struct thin_error *e);
 struct thin_origin *thin_origin_ref(struct thin_origin *o);
-void thin_origin_unref(struct thin_origin *o);		/* NULL is a no-op */
+/*
+ * The last reference closes the storage.  NULL is a no-op.
+ * Locking: with no lock of the pool's; the storage may be a volume of it.
+ */
+void thin_origin_unref(struct thin_origin *o);
+/*
+ * For a table of origins that keeps none of them open: @gone(@ctx) is called when
+ * the last reference has gone, before the storage is closed; until it returns @o
+ * may be asked for another reference, which it refuses.  Before others have it.
+ */
+void thin_origin_on_close(struct thin_origin *o, void (*gone)(void *ctx), void *ctx);
+THIN_MUST_CHECK bool thin_origin_try_ref(struct thin_origin *o);
+
+THIN_DEFINE_CLEANUP(struct thin_origin *, thin_origin_unref);
+#define _cleanup_origin _cleanup_(thin_origin_unrefp)
 uint64_t thin_origin_size(const struct thin_origin *o); /* bytes */
 /* What it was at open: to be recorded.  Lives as long as @o. */
 const struct thin_identity *thin_origin_identity(const struct thin_origin *o);
@@ -295,6 +311,9 @@ THIN_MUST_CHECK int thin_volume_open(struct thin_pool *pool,
 				     const struct thin_volume_params *params,
 				     struct thin_volume **ret);
 void thin_volume_close(struct thin_volume *v); /* NULL is a no-op */
+
+/* Has somebody @device open? */
+bool thin_pool_is_open(struct thin_pool *pool, uint32_t device);
 uint64_t thin_volume_size(const struct thin_volume *v);
 
 /*

@@ -375,11 +375,12 @@ THIN_MUST_CHECK int thin_core_pin(struct thin_pool *pool, uint32_t device,
 				  struct thin_core **ret);
 void thin_core_unpin(struct thin_core *core); /* NULL is a no-op */
 /*
- * Pin a device that nobody uses, and keep everybody off until it is
- * unpinned.  Short pins are waited for.
+ * Pin a device, and keep everybody off until it is unpinned.  Who has it pinned is
+ * waited for.
+ * @patient: so is who has it open.
  * Returns 0; -ENOENT; -EBUSY (open, or being deleted); -ENOMEM.
  */
-THIN_MUST_CHECK int thin_core_claim(struct thin_pool *pool, uint32_t device,
+THIN_MUST_CHECK int thin_core_claim(struct thin_pool *pool, uint32_t device, bool patient,
 				    struct thin_core **ret);
 /*
  * The origin, or NULL, for a reader or mapper: good until he leaves.  May

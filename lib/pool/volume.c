@@ -14,10 +14,14 @@
  *      the same gate and the same range lock.
  *  V2  A core stays while it is pinned.  Whoever does more than one step on
  *      a device pins it first, so that it is not deleted in between.
- *  V3  While a device is claimed, for deletion, nobody else can pin it.
+ *  V3  While a device is claimed, for deletion, nobody else can pin it.  Who was
+ *      there before is waited for: pins are short, and so are opens that their
+ *      owner has begun to close.
  *  V4  Opens may differ in size (a volume that was resized while clients
  *      were connected), but not in their origin.  Where the volume ends is
  *      decided by the largest.
+ *  V5  The origin is open for as long as its core has a reference.  That goes
+ *      with no lock held: it may close another volume, whose origin goes then.
  */
 
 static struct thin_core **bucket(struct thin_pool *pool, uint32_t device)
@@ -69,7 +73,7 @@ static void destroy(struct thin_pool *pool, struct thin_core *core)
 	while (*at != core)
 		at = &(*at)->next;
 	*at = core->next;
-	thin_origin_unref(atomic_load(&core->origin));
+	assert(!atomic_load(&core->origin)); /* close_locked() */
 	if (core->d)
 		thin_device_close(core->d);
 	thin_range_lock_fini(&core->ranges);
@@ -127,20 +131,19 @@ void thin_core_unpin(struct thin_core *core)
 	thin_mutex_unlock(&pool->volumes_lock);
 }
 
-int thin_core_claim(struct thin_pool *pool, uint32_t device, struct thin_core **ret)
+int thin_core_claim(struct thin_pool *pool, uint32_t device, bool patient,
+		    struct thin_core **ret)
 {
 	struct thin_core *core;
-	int r = 0;
+	int r;
 
 	thin_mutex_lock(&pool->volumes_lock);
-	while ((core = find(pool, device)) && !core->opens && !core->deleting)
-		thin_cond_wait(&pool->volumes_changed, &pool->volumes_lock);
-	if (core)
-		r = -EBUSY;
-	else
-		r = pin_locked(pool, device, &core);
+	core = find(pool, device);
+	r = core && core->opens && !patient ? -EBUSY : pin_locked(pool, device, &core);
 	if (!r) {
 		core->deleting = true;
+		while (core->pins > 1)
+			thin_cond_wait(&pool->volumes_changed, &pool->volumes_lock);
 		*ret = core;
 	}
 	thin_mutex_unlock(&pool->volumes_lock);
@@ -267,30 +270,48 @@ int thin_volume_open(struct thin_pool *pool, const struct thin_volume_params *pa
 /*
  * The last close forgets size and origin, even where a pin keeps the core:
  * the next open may bring others.  Nobody else looks at the origin then.
+ * Returns the origin to be let go, or NULL (V5).
  */
-static void close_locked(struct thin_pool *pool, struct thin_core *core)
+static struct thin_origin *close_locked(struct thin_pool *pool, struct thin_core *core)
 	THIN_REQUIRES(pool->volumes_lock)
 {
+	struct thin_origin *o = NULL;
+
 	pool->clients--;
 	if (--core->opens == 0) {
-		thin_origin_unref(atomic_exchange(&core->origin, NULL));
+		o = atomic_exchange(&core->origin, NULL);
 		atomic_store(&core->origin_end, 0);
 		atomic_store(&core->size, 0);
 	}
 	unpin_locked(pool, core);
+	return o;
 }
 
 void thin_volume_close(struct thin_volume *v)
 {
+	struct thin_origin *o;
 	struct thin_pool *pool;
 
 	if (!v)
 		return;
 	pool = v->core->pool;
 	thin_mutex_lock(&pool->volumes_lock);
-	close_locked(pool, v->core);
+	o = close_locked(pool, v->core);
 	thin_mutex_unlock(&pool->volumes_lock);
+	thin_origin_unref(o);
 	free(v);
+}
+
+bool thin_pool_is_open(struct thin_pool *pool, uint32_t device)
+{
+	struct thin_core *core;
+	bool open;
+
+	thin_mutex_lock(&pool->volumes_lock);
+	core = find(pool, device);
+	open = core && core->opens;
+	thin_mutex_unlock(&pool->volumes_lock);
+	return open;
 }
 
 uint64_t thin_volume_size(const struct thin_volume *v)

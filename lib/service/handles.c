@@ -14,10 +14,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
-
-/* Milliseconds in which one who opens a volume should notice a new record. */
-#define AGREE_TRIES 1000
 
 struct thinbd_volume {
 	struct thinbd *t;
@@ -25,7 +21,7 @@ struct thinbd_volume {
 	unsigned references;		     /* handles_lock */
 	const struct thin_volume_conf *conf; /* a reference */
 	bool read_only;
-	struct thin_opened opened;
+	struct thin_volume *v;
 	struct thin_counters *io; /* a reference */
 
 	/* Held shared by each request; alone while it is opened or closed. */
@@ -212,30 +208,6 @@ int thinbd_export_description(struct thinbd *t, const char *name, char **ret)
 
 /* --- opening ------------------------------------------------------------- */
 
-/* As @params says, and @conf of the rest. */
-static int open_once(struct thinbd *t, const struct thin_volume_conf *conf,
-		     struct thin_volume_params *params, struct thin_opened *ret,
-		     struct thin_error *e)
-{
-	struct thin_opened o = {0};
-	int r = thin_origin_get(t, conf, &o.origin, e);
-
-	if (r)
-		return r;
-	params->device = conf->device;
-	params->origin = thin_origin_of(o.origin);
-	params->origin_end = conf->origin_overlap;
-	r = thin_volume_open(t->pool, params, &o.v);
-	if (r) {
-		thin_origin_put(t, o.origin);
-		return thin_error_set(e, r, "%s: device %u: %s", conf->name, conf->device,
-				      r == -ENOENT ? "is not in the metadata"
-						   : thin_strerror(r));
-	}
-	*ret = o;
-	return 0;
-}
-
 /* Has the volume another origin by now, or is it gone? */
 static bool is_outdated(struct thinbd *t, const struct thin_volume_conf *conf)
 {
@@ -247,59 +219,58 @@ static bool is_outdated(struct thinbd *t, const struct thin_volume_conf *conf)
 	       !thin_same_origin(now, conf);
 }
 
-/*
- * All opens of a volume have the same origin: so whoever opens it by a record
- * looks afterwards whether that is still the one, and goes again where it is not.
- * Who meets such a one (-EINVAL) waits for him.
- */
-static int open_as(struct thinbd *t, const struct thin_volume_conf *conf,
-		   struct thin_volume_params params, struct thin_opened *ret,
-		   struct thin_error *e)
+static int open_locked(struct thinbd *t, const struct thin_volume_conf *conf,
+		       const struct thin_volume_params *params, struct thin_volume **ret,
+		       struct thin_error *e) THIN_REQUIRES(t->lock)
 {
-	const struct timespec nap = {.tv_nsec = 1000000};
-	struct thin_opened o;
-	int r = open_once(t, conf, &params, &o, e);
-
-	for (int i = 0; i < AGREE_TRIES && r == -EINVAL && !is_outdated(t, conf); i++) {
-		(void)nanosleep(&nap, NULL);
-		r = open_once(t, conf, &params, &o, e);
-	}
-	if (r == -EINVAL)
-		return thin_error_set(e, -ESTALE,
-				      "%s: its origin is being changed; try again",
-				      conf->name);
-	if (r)
-		return r;
-	if (is_outdated(t, conf)) {
-		thin_close_opened(t, &o);
+	if (is_outdated(t, conf))
 		return thin_error_set(e, -ESTALE, "%s: has another origin by now",
 				      conf->name);
-	}
-	*ret = o;
-	return 0;
+	int r = thin_volume_open(t->pool, params, ret);
+	return r ? thin_error_set(e, r, "%s: device %u: %s", conf->name, conf->device,
+				  r == -ENOENT ? "is not in the metadata"
+					       : thin_strerror(r))
+		 : 0;
+}
+
+/*
+ * All opens of a volume have the same origin.  For it gets another one only under
+ * the lock, and while nobody has it open; loses it only under the lock, and for
+ * all who have it open; and is opened only under the lock, as it is then.  What
+ * may take its time, opening the origin, comes before.
+ */
+static int open_as(struct thinbd *t, const struct thin_volume_conf *conf,
+		   struct thin_volume_params *params, struct thin_volume **ret,
+		   struct thin_error *e)
+{
+	_cleanup_origin struct thin_origin *origin = NULL;
+	int r = thin_origin_get(t, conf, &origin, e);
+
+	if (r)
+		return r;
+	params->device = conf->device;
+	params->origin = origin;
+	params->origin_end = conf->origin_overlap;
+	thin_mutex_lock(&t->lock);
+	r = open_locked(t, conf, params, ret, e);
+	thin_mutex_unlock(&t->lock);
+	return r;
 }
 
 int thin_open_conf(struct thinbd *t, const struct thin_volume_conf *conf, bool read_only,
-		   struct thin_opened *ret, struct thin_error *e)
+		   struct thin_volume **ret, struct thin_error *e)
 {
 	struct thin_volume_params params = {.size = conf->size, .read_only = read_only};
 
-	return open_as(t, conf, params, ret, e);
+	return open_as(t, conf, &params, ret, e);
 }
 
 int thin_open_past_end(struct thinbd *t, const struct thin_volume_conf *conf,
-		       uint64_t size, struct thin_opened *ret, struct thin_error *e)
+		       uint64_t size, struct thin_volume **ret, struct thin_error *e)
 {
 	struct thin_volume_params params = {.size = size, .past_end = true};
 
-	return open_as(t, conf, params, ret, e);
-}
-
-void thin_close_opened(struct thinbd *t, struct thin_opened *o)
-{
-	thin_volume_close(o->v);
-	thin_origin_put(t, o->origin);
-	*o = (struct thin_opened){0};
+	return open_as(t, conf, &params, ret, e);
 }
 
 /* With the gate held: whoever takes it away waits until it is open. */
@@ -381,10 +352,10 @@ static int try_open(struct thinbd *t, const char *name, enum thin_handle_mode mo
 		return r;
 	h->read_only = mode == THIN_HANDLE_READ || t->read_only ||
 		       (mode == THIN_HANDLE_WRITE && h->conf->readonly);
-	r = thin_open_conf(t, h->conf, h->read_only, &h->opened, e);
+	r = thin_open_conf(t, h->conf, h->read_only, &h->v, e);
 	*ret_again = !is_current(h);
 	if (r || *ret_again) {
-		thin_close_opened(t, &h->opened);
+		thin_volume_close(thin_steal(h->v)); /* who takes it away waits */
 		drop_handle(h);
 		return r;
 	}
@@ -424,7 +395,7 @@ int thinbd_volume_open(struct thinbd *t, const char *name, bool read_only,
 static void close_handle(struct thinbd_volume *h)
 {
 	thin_sharded_write(&h->gate);
-	thin_close_opened(h->t, &h->opened);
+	thin_volume_close(thin_steal(h->v));
 	thin_sharded_write_end(&h->gate);
 }
 
@@ -520,49 +491,46 @@ const struct thin_volume_conf *thin_handle_conf(const struct thinbd_volume *h)
 
 int thinbd_read(struct thinbd_volume *h, void *buf, uint64_t offset, size_t len)
 {
-	return COUNTED(h, THIN_IO_READ, len,
-		       thin_volume_read(h->opened.v, buf, offset, len));
+	return COUNTED(h, THIN_IO_READ, len, thin_volume_read(h->v, buf, offset, len));
 }
 
 int thinbd_write(struct thinbd_volume *h, const void *buf, uint64_t offset, size_t len,
 		 unsigned flags)
 {
 	return COUNTED(h, THIN_IO_WRITE, len,
-		       thin_volume_write(h->opened.v, buf, offset, len, flags));
+		       thin_volume_write(h->v, buf, offset, len, flags));
 }
 
 int thinbd_trim(struct thinbd_volume *h, uint64_t offset, uint64_t len, unsigned flags)
 {
-	return COUNTED(h, THIN_IO_TRIM, len,
-		       thin_volume_trim(h->opened.v, offset, len, flags));
+	return COUNTED(h, THIN_IO_TRIM, len, thin_volume_trim(h->v, offset, len, flags));
 }
 
 int thinbd_zero(struct thinbd_volume *h, uint64_t offset, uint64_t len, unsigned flags)
 {
-	return COUNTED(h, THIN_IO_ZERO, len,
-		       thin_volume_zero(h->opened.v, offset, len, flags));
+	return COUNTED(h, THIN_IO_ZERO, len, thin_volume_zero(h->v, offset, len, flags));
 }
 
 int thinbd_flush(struct thinbd_volume *h)
 {
-	return COUNTED(h, THIN_IO_FLUSH, 0, thin_volume_flush(h->opened.v));
+	return COUNTED(h, THIN_IO_FLUSH, 0, thin_volume_flush(h->v));
 }
 
 int thinbd_cache(struct thinbd_volume *h, uint64_t offset, uint64_t len)
 {
-	return WITH_VOLUME(h, thin_volume_cache(h->opened.v, offset, len));
+	return WITH_VOLUME(h, thin_volume_cache(h->v, offset, len));
 }
 
 int thin_handle_hydrate(struct thinbd_volume *h, uint64_t offset, uint64_t len)
 {
-	return WITH_VOLUME(h, thin_volume_hydrate(h->opened.v, offset, len));
+	return WITH_VOLUME(h, thin_volume_hydrate(h->v, offset, len));
 }
 
 void thin_handle_drop_origin(struct thinbd_volume *h)
 {
 	thin_sharded_read(&h->gate);
 	if (!atomic_load(&h->revoked))
-		thin_volume_drop_origin(h->opened.v);
+		thin_volume_drop_origin(h->v);
 	thin_sharded_read_end(&h->gate);
 }
 
@@ -585,6 +553,5 @@ int thinbd_extents(struct thinbd_volume *h, uint64_t offset, uint64_t len,
 {
 	struct relay relay = {.fn = fn, .ctx = ctx};
 
-	return WITH_VOLUME(
-		h, thin_volume_map(h->opened.v, offset, len, relay_extent, &relay));
+	return WITH_VOLUME(h, thin_volume_map(h->v, offset, len, relay_extent, &relay));
 }

@@ -8,7 +8,9 @@
  *  O2  What an origin was is recorded when a volume gets it, and compared
  *      each time it is opened.
  *  O3  Volumes that have the same origin in the same state share it.  It is
- *      open as long as one of them is.
+ *      open as long as one of them shows it: they have the references, the list
+ *      has none.  So who lets it go when flattening ends, with clients that stay,
+ *      has let it go.
  *  O4  An origin that is slow to open (another host) keeps nobody waiting
  *      but those who want that one: no lock is held meanwhile.
  */
@@ -23,12 +25,11 @@
 
 struct thin_origin_entry {
 	struct thin_origin_entry *next;
+	struct thinbd *t;
 	char *key;
 	struct thin_identity identity;
-	unsigned users; /* origins_lock */
-	bool opening;	/* origins_lock: somebody is at it */
-	struct thin_origin *origin;
-	struct thin_origin_entry *below; /* of a volume: its own origin */
+	bool opening;		    /* origins_lock: somebody is at it */
+	struct thin_origin *origin; /* without a reference; once it is open */
 };
 
 const char *thin_origin_volume(const char *origin)
@@ -36,11 +37,6 @@ const char *thin_origin_volume(const char *origin)
 	size_t len = strlen(THIN_ORIGIN_PREFIX);
 
 	return origin && !strncmp(origin, THIN_ORIGIN_PREFIX, len) ? origin + len : NULL;
-}
-
-struct thin_origin *thin_origin_of(const struct thin_origin_entry *entry)
-{
-	return entry ? entry->origin : NULL;
 }
 
 /* Where to open it: paths as they were made absolute. */
@@ -151,8 +147,8 @@ static int find_volume(struct thinbd *t, const char *name,
 /* --- opening ------------------------------------------------------------- */
 
 static int open_volume(struct thinbd *t, const char *name,
-		       const struct thin_volume_conf **ret_conf,
-		       struct thin_opened *ret_opened, struct thin_error *e)
+		       const struct thin_volume_conf **ret_conf, struct thin_volume **ret,
+		       struct thin_error *e)
 {
 	bool again;
 	int r;
@@ -162,7 +158,7 @@ static int open_volume(struct thinbd *t, const char *name,
 		r = find_volume(t, name, &v, e);
 		if (r)
 			return r;
-		r = thin_open_conf(t, v, true, ret_opened, e);
+		r = thin_open_conf(t, v, true, ret, e);
 		/* It may just be being flattened. */
 		again = r && !thin_registry_find(t->registry, name, &now, NULL) &&
 			now != v;
@@ -173,44 +169,41 @@ static int open_volume(struct thinbd *t, const char *name,
 }
 
 static int open_volume_storage(struct thinbd *t, const char *name,
-			       struct thin_origin_entry *entry, struct thin_storage **ret,
-			       struct thin_error *e)
+			       struct thin_storage **ret, struct thin_error *e)
 {
-	_cleanup_volume_conf const struct thin_volume_conf *v = NULL;
-	struct thin_opened opened;
-	int r = open_volume(t, name, &v, &opened, e);
+	_cleanup_volume_conf const struct thin_volume_conf *conf = NULL;
+	struct thin_volume *v;
+	int r = open_volume(t, name, &conf, &v, e);
 
 	if (r)
 		return r;
-	struct thin_identity identity = volume_identity(v);
-	r = thin_volume_storage(opened.v, &identity, ret);
+	struct thin_identity identity = volume_identity(conf);
+	r = thin_volume_storage(v, &identity, ret);
 	if (r)
-		thin_close_opened(t, &opened);
-	else
-		entry->below = opened.origin;
+		thin_volume_close(v);
 	return r;
 }
 
-static int open_storage(struct thinbd *t, const char *where,
-			struct thin_origin_entry *entry, struct thin_storage **ret,
+static int open_storage(struct thinbd *t, const char *where, struct thin_storage **ret,
 			struct thin_error *e)
 {
 	unsigned flags = THIN_STORAGE_READONLY | THIN_STORAGE_NO_WRITERS |
 			 (t->conf.io == THIN_IO_SYNC ? THIN_STORAGE_SYNC : 0);
 	const char *name = thin_origin_volume(where);
 
-	return name ? open_volume_storage(t, name, entry, ret, e)
+	return name ? open_volume_storage(t, name, ret, e)
 		    : thin_storage_open(where, flags, ret, e);
 }
 
-static int open_entry(struct thinbd *t, const char *where,
-		      struct thin_origin_entry *entry, struct thin_error *e)
+static int open_origin(struct thinbd *t, const char *where,
+		       const struct thin_identity *identity, struct thin_origin **ret,
+		       struct thin_error *e)
 {
 	_cleanup_storage struct thin_storage *storage = NULL;
-	int r = open_storage(t, where, entry, &storage, e);
+	int r = open_storage(t, where, &storage, e);
 
 	if (!r)
-		r = thin_origin_open(storage, where, &entry->identity, &entry->origin, e);
+		r = thin_origin_open(storage, where, identity, ret, e);
 	if (!r)
 		(void)thin_steal(storage);
 	return r;
@@ -218,33 +211,23 @@ static int open_entry(struct thinbd *t, const char *where,
 
 /* --- sharing ------------------------------------------------------------- */
 
+/* The one, with a reference unless somebody is still opening it; or NULL. */
 static struct thin_origin_entry *find_entry(struct thinbd *t, const char *key,
 					    const struct thin_identity *identity)
 	THIN_REQUIRES(t->origins_lock)
 {
 	struct thin_origin_entry *entry = t->origins;
 
-	while (entry && (strcmp(entry->key, key) != 0 ||
-			 !same_identity(&entry->identity, identity)))
-		entry = entry->next;
+	for (; entry; entry = entry->next)
+		if (!strcmp(entry->key, key) &&
+		    same_identity(&entry->identity, identity) &&
+		    (entry->opening || thin_origin_try_ref(entry->origin)))
+			break;
 	return entry;
 }
 
-static void unlink_entry(struct thinbd *t, struct thin_origin_entry *entry)
-	THIN_REQUIRES(t->origins_lock)
+static void free_entry(struct thin_origin_entry *entry)
 {
-	struct thin_origin_entry **at = &t->origins;
-
-	while (*at != entry)
-		at = &(*at)->next;
-	*at = entry->next;
-}
-
-static void free_entry(struct thinbd *t, struct thin_origin_entry *entry)
-{
-	thin_origin_unref(entry->origin);
-	if (entry->below)
-		thin_origin_put(t, entry->below);
 	free(entry->key);
 	free(entry);
 }
@@ -262,93 +245,117 @@ static struct thin_origin_entry *add_entry(struct thinbd *t, const char *key,
 		free(copy);
 		return NULL;
 	}
-	entry->key = copy;
-	entry->identity = *identity;
-	entry->users = 1;
-	entry->opening = true;
-	entry->next = t->origins;
+	*entry = (struct thin_origin_entry){
+		.next = t->origins,
+		.t = t,
+		.key = copy,
+		.identity = *identity,
+		.opening = true,
+	};
 	t->origins = entry;
 	return entry;
 }
 
+/* From the list, and the memory.  The last reference to its origin has gone. */
+static void forget_entry(void *ctx)
+{
+	struct thin_origin_entry *entry = ctx;
+	struct thinbd *t = entry->t;
+
+	thin_mutex_lock(&t->origins_lock);
+	struct thin_origin_entry **at = &t->origins;
+	while (*at != entry)
+		at = &(*at)->next;
+	*at = entry->next;
+	thin_cond_broadcast(&t->origins_changed);
+	thin_mutex_unlock(&t->origins_lock);
+	free_entry(entry);
+}
+
 /*
- * An entry with a use for the caller, who is to open it where @ret_open.
- * NULL: no memory.
+ * The origin, with a reference; or, where nobody has it open, an entry that the
+ * caller is to open.  0 or -ENOMEM.
  */
-static struct thin_origin_entry *get_entry(struct thinbd *t, const char *key,
-					   const struct thin_identity *identity,
-					   bool *ret_open)
+static int look_up(struct thinbd *t, const char *key,
+		   const struct thin_identity *identity, struct thin_origin **ret,
+		   struct thin_origin_entry **ret_new)
+{
+	struct thin_origin_entry *entry;
+
+	*ret_new = NULL;
+	thin_mutex_lock(&t->origins_lock);
+	while ((entry = find_entry(t, key, identity)) && entry->opening)
+		thin_cond_wait(&t->origins_changed, &t->origins_lock);
+	if (entry)
+		*ret = entry->origin;
+	else
+		*ret_new = add_entry(t, key, identity);
+	thin_mutex_unlock(&t->origins_lock);
+	return entry || *ret_new ? 0 : -ENOMEM;
+}
+
+/* From now on others may have it. */
+static void share(struct thin_origin_entry *entry, struct thin_origin *origin)
+{
+	struct thinbd *t = entry->t;
+
+	thin_origin_on_close(origin, forget_entry, entry);
+	thin_mutex_lock(&t->origins_lock);
+	entry->origin = origin;
+	entry->opening = false;
+	thin_cond_broadcast(&t->origins_changed);
+	thin_mutex_unlock(&t->origins_lock);
+}
+
+static int open_and_share(struct thinbd *t, const char *where,
+			  struct thin_origin_entry *entry, struct thin_origin **ret,
+			  struct thin_error *e)
+{
+	int r = open_origin(t, where, &entry->identity, ret, e);
+
+	if (r)
+		forget_entry(entry);
+	else
+		share(entry, *ret);
+	return r;
+}
+
+int thin_origin_get(struct thinbd *t, const struct thin_volume_conf *conf,
+		    struct thin_origin **ret, struct thin_error *e)
+{
+	const char *volume = thin_origin_volume(conf->origin);
+	struct thin_identity identity = identity_of(conf);
+	struct thin_origin_entry *new;
+	struct thin_error why = {0};
+	int r = 0;
+
+	*ret = NULL;
+	if (!conf->origin)
+		return 0;
+	/* Without this, a circle would wait for itself. */
+	if (volume && t->registry)
+		r = check_chain(t, volume, conf->name, e);
+	if (!r)
+		r = look_up(t, key_of(conf), &identity, ret, &new);
+	if (r || !new)
+		return r;
+	r = open_and_share(t, where_of(conf), new, ret, &why);
+	return r ? thin_error_set(e, r, "%s: its origin %s can not be used: %s",
+				  conf->name, conf->origin,
+				  why.text[0] ? why.text : thin_strerror(r))
+		 : 0;
+}
+
+bool thin_origin_is_open(struct thinbd *t, uint32_t device)
 {
 	struct thin_origin_entry *entry;
 
 	thin_mutex_lock(&t->origins_lock);
-	while ((entry = find_entry(t, key, identity)) && entry->opening)
-		thin_cond_wait(&t->origins_changed, &t->origins_lock);
-	*ret_open = !entry;
-	if (entry)
-		entry->users++;
-	else
-		entry = add_entry(t, key, identity);
+	for (entry = t->origins; entry; entry = entry->next)
+		if (thin_origin_volume(entry->key) && entry->identity.inode == device)
+			break;
 	thin_mutex_unlock(&t->origins_lock);
 	return entry;
-}
-
-static void opened_entry(struct thinbd *t, struct thin_origin_entry *entry, bool failed)
-{
-	thin_mutex_lock(&t->origins_lock);
-	entry->opening = false;
-	if (failed)
-		unlink_entry(t, entry);
-	thin_cond_broadcast(&t->origins_changed);
-	thin_mutex_unlock(&t->origins_lock);
-	if (failed)
-		free_entry(t, entry);
-}
-
-int thin_origin_get(struct thinbd *t, const struct thin_volume_conf *conf,
-		    struct thin_origin_entry **ret, struct thin_error *e)
-{
-	const char *volume = thin_origin_volume(conf->origin);
-	struct thin_identity identity = identity_of(conf);
-	struct thin_error why = {0};
-	bool to_open;
-	int r = 0;
-
-	if (!conf->origin) {
-		*ret = NULL;
-		return 0;
-	}
-	/* Without this, a circle would wait for itself. */
-	if (volume && t->registry)
-		r = check_chain(t, volume, conf->name, e);
-	if (r)
-		return r;
-	struct thin_origin_entry *entry = get_entry(t, key_of(conf), &identity, &to_open);
-	if (!entry)
-		return -ENOMEM;
-	if (to_open) {
-		r = open_entry(t, where_of(conf), entry, &why);
-		opened_entry(t, entry, r != 0);
-	}
-	if (r)
-		return thin_error_set(e, r, "%s: its origin %s can not be used: %s",
-				      conf->name, conf->origin,
-				      why.text[0] ? why.text : thin_strerror(r));
-	*ret = entry;
-	return 0;
-}
-
-void thin_origin_put(struct thinbd *t, struct thin_origin_entry *entry)
-{
-	if (!entry)
-		return;
-	thin_mutex_lock(&t->origins_lock);
-	bool last = --entry->users == 0;
-	if (last)
-		unlink_entry(t, entry);
-	thin_mutex_unlock(&t->origins_lock);
-	if (last)
-		free_entry(t, entry);
 }
 
 /* --- recording ----------------------------------------------------------- */

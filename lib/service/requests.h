@@ -51,7 +51,10 @@ THIN_MUST_CHECK int thin_progress(const struct thin_call *c, uint64_t done,
 THIN_MUST_CHECK int thin_find(struct thinbd *t, const char *name,
 			      const struct thin_volume_conf **ret, struct thin_error *e);
 
-/* Nobody may have the volume open.  0, or -EISCONN: nothing was done, try again. */
+/*
+ * Nobody may have the volume open, be it for another request.  0, or -EISCONN: nothing
+ * was done, try again.
+ */
 THIN_MUST_CHECK int thin_check_unused(struct thinbd *t, const struct thin_volume_conf *v,
 				      struct thin_error *e);
 

@@ -171,23 +171,19 @@ THIN_MUST_CHECK int thin_handle_hydrate(struct thinbd_volume *h, uint64_t offset
 void thin_handle_drop_origin(struct thinbd_volume *h);
 
 /*
- * Open the volume of @conf for ourselves, with its origin.
- * Returns as thinbd_volume_open().  Locking: not with origins_lock.
+ * Open the volume of @conf for ourselves, with its origin; thin_volume_close() it.
+ * Returns as thinbd_volume_open(); -ESTALE where it has another origin by now, or
+ * none.
+ * Locking: without t->lock, which it takes.
  */
-struct thin_opened {
-	struct thin_volume *v;
-	struct thin_origin_entry *origin; /* or NULL */
-};
-
 THIN_MUST_CHECK int thin_open_conf(struct thinbd *t, const struct thin_volume_conf *conf,
-				   bool read_only, struct thin_opened *ret,
+				   bool read_only, struct thin_volume **ret,
 				   struct thin_error *e);
 
 /* The same, to change what is behind its end too, up to @size bytes. */
 THIN_MUST_CHECK int thin_open_past_end(struct thinbd *t,
 				       const struct thin_volume_conf *conf, uint64_t size,
-				       struct thin_opened *ret, struct thin_error *e);
-void thin_close_opened(struct thinbd *t, struct thin_opened *o);
+				       struct thin_volume **ret, struct thin_error *e);
 
 /* --- origins.c ------------------------------------------------------------ */
 
@@ -199,14 +195,19 @@ void thin_close_opened(struct thinbd *t, struct thin_opened *o);
 /*
  * The origin of @conf, opened and found to be the one that was recorded;
  * shared with others that have the same.
- * @ret: NULL where it has none.  Returns 0; -ESTALE; -EINVAL (a circle);
- * -ENOENT; what opening said.  @e: "NAME: origin ...".
+ * @ret: a reference; NULL where it has none.  Returns 0; -ESTALE; -EINVAL (a
+ * circle); -ENOENT; what opening said.  @e: "NAME: origin ...".
+ * Locking: without t->lock.
  * Cost: what opening costs; a remote one may take its time.
  */
 THIN_MUST_CHECK int thin_origin_get(struct thinbd *t, const struct thin_volume_conf *conf,
-				    struct thin_origin_entry **ret, struct thin_error *e);
-void thin_origin_put(struct thinbd *t, struct thin_origin_entry *entry);
-struct thin_origin *thin_origin_of(const struct thin_origin_entry *entry);
+				    struct thin_origin **ret, struct thin_error *e);
+
+/*
+ * Does somebody still look at @device's volume as his origin?  Not for long, where
+ * it is nobody's in the registry.
+ */
+bool thin_origin_is_open(struct thinbd *t, uint32_t device);
 
 /*
  * Look at what @origin is now, and record it in @conf: the text, the path,

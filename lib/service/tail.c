@@ -10,8 +10,8 @@
 #include <errno.h>
 
 struct tail {
-	struct thin_opened opened; /* up to the block's end */
-	uint64_t begin, end;	   /* bytes; empty: nothing to do */
+	struct thin_volume *v; /* up to the block's end */
+	uint64_t begin, end;   /* bytes; empty: nothing to do */
 };
 
 /* Is the block that @bytes falls into mapped? */
@@ -39,7 +39,7 @@ static int open_tail(struct thinbd *t, const struct thin_volume_conf *conf,
 		r = is_mapped(t, conf->device, conf->size, &mapped);
 	if (r || !mapped)
 		return r;
-	r = thin_open_past_end(t, conf, end, &ret->opened, e);
+	r = thin_open_past_end(t, conf, end, &ret->v, e);
 	if (r)
 		return r;
 	ret->begin = conf->size;
@@ -51,8 +51,8 @@ static int zero(struct tail *tail)
 {
 	return tail->begin == tail->end
 		       ? 0
-		       : thin_volume_zero(tail->opened.v, tail->begin,
-					  tail->end - tail->begin, THIN_FUA);
+		       : thin_volume_zero(tail->v, tail->begin, tail->end - tail->begin,
+					  THIN_FUA);
 }
 
 int thin_tail_zero(struct thinbd *t, const struct thin_volume_conf *conf,
@@ -64,6 +64,6 @@ int thin_tail_zero(struct thinbd *t, const struct thin_volume_conf *conf,
 	if (r)
 		return r;
 	r = zero(&tail);
-	thin_close_opened(t, &tail.opened);
+	thin_volume_close(tail.v);
 	return r;
 }

@@ -95,13 +95,13 @@ static struct json_object *children_json(struct thinbd *t, const char *name)
 static struct json_object *problem_json(struct thinbd *t,
 					const struct thin_volume_conf *v)
 {
-	struct thin_opened o;
+	struct thin_volume *opened;
 	struct thin_error why = {0};
 
 	if (v->problem)
 		return thin_json_string(v->problem);
-	if (!thin_open_conf(t, v, true, &o, &why)) {
-		thin_close_opened(t, &o);
+	if (!thin_open_conf(t, v, true, &opened, &why)) {
+		thin_volume_close(opened);
 		return NULL;
 	}
 	return thin_json_string(why.text);

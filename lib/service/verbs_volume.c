@@ -23,8 +23,11 @@ int thin_check_unused(struct thinbd *t, const struct thin_volume_conf *v,
 {
 	unsigned nr = thin_clients_of(t, v->device);
 
-	if (!nr)
+	if (!nr && !thin_pool_is_open(t->pool, v->device))
 		return 0;
+	if (!nr)
+		return thin_error_set(
+			e, -EISCONN, "%s: in use by another request; try again", v->name);
 	return thin_error_set(e, -EISCONN, "%s: in use by %u client%s; disconnect first",
 			      v->name, nr, nr == 1 ? "" : "s");
 }
@@ -240,6 +243,20 @@ static int parse_bool(const char *text, bool *ret)
 	return -EINVAL;
 }
 
+/* Who reads it as an origin must not see it change. */
+static int check_no_user(struct thinbd *t, const struct thin_volume_conf *v,
+			 struct thin_error *e)
+{
+	int r = thin_check_no_origin(t, v->name, e);
+
+	if (r || !thin_origin_is_open(t, v->device))
+		return r;
+	return thin_error_set(e, -EISCONN,
+			      "%s: is still being let go by what it was the origin of; "
+			      "try again",
+			      v->name);
+}
+
 static int set_readonly(struct thin_call *c, const char *value,
 			struct thin_volume_conf *v, struct thin_error *e)
 {
@@ -250,7 +267,7 @@ static int set_readonly(struct thin_call *c, const char *value,
 				      "%s: readonly: \"%.64s\" is not true or false",
 				      v->name, value);
 	if (!readonly) {
-		int r = thin_check_no_origin(c->t, v->name, e);
+		int r = check_no_user(c->t, v, e);
 		if (r)
 			return r;
 	} else if (thin_has_writers(c->t, v->device)) {
@@ -298,10 +315,10 @@ static int set_origin(struct thin_call *c, const char *value, struct thin_volume
 {
 	_cleanup_volume_conf struct thin_volume_conf *old = NULL;
 	char was[160], is[160];
-	int r = thin_check_unused(c->t, v, e);
+	int r = thin_check_no_origin(c->t, v->name, e);
 
 	if (!r)
-		r = thin_check_no_origin(c->t, v->name, e);
+		r = thin_check_unused(c->t, v, e);
 	if (!r)
 		r = thin_volume_conf_copy(v, &old);
 	if (!r)

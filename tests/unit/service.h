@@ -201,6 +201,18 @@ static inline struct thinbd *serve(void)
 	return t;
 }
 
+/* The same, with a socket. */
+static inline struct thinbd *listen_too(void)
+{
+	struct thinbd_params p = {.dir = POOL, .command = "test"};
+	struct thinbd *t;
+
+	assert_int_equal(thinbd_open(&p, &t, NULL), 0);
+	assert_int_equal(thinbd_listen(t, NULL), 0);
+	assert_int_equal(thinbd_start(t, NULL), 0);
+	return asked = t;
+}
+
 static inline void end_serving(struct thinbd *t)
 {
 	asked = NULL;

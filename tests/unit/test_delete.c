@@ -134,6 +134,37 @@ static void test_slowly(void **state)
 	shelf_free(sh);
 }
 
+static int delete_patiently(void *ctx)
+{
+	struct ground *g = ctx;
+
+	return thin_pool_delete_slowly(g->pool, (uint32_t[]){1}, 1, NULL, NULL);
+}
+
+/* Who is about to close it is waited for, and nobody else gets in. */
+static void test_waits_for_opens(void **state)
+{
+	struct ground *g = ground_new(64);
+	struct thin_volume *v = ground_create(g, 1, 16 * 4096, NULL), *w;
+	struct thin_volume_params p = {.device = 1, .size = 16 * 4096};
+	struct call c;
+
+	(void)state;
+	assert_true(thin_pool_is_open(g->pool, 1));
+	assert_int_equal(delete_one(g, 1), -EBUSY);
+	call_start(&c, delete_patiently, g);
+	while (!thin_volume_open(g->pool, &p, &w)) { /* until it is claimed */
+		thin_volume_close(w);
+		usleep(1000);
+	}
+	expect(v, 0, 4096, 0);
+	thin_volume_close(v);
+	assert_int_equal(call_join(&c), 0);
+	assert_false(thin_pool_is_open(g->pool, 1));
+	assert_int_equal(delete_one(g, 1), -ENOENT);
+	ground_free(g);
+}
+
 struct meanwhile {
 	struct ground *g;
 	uint64_t steps, most_free;
@@ -239,7 +270,7 @@ static void test_claimed(void **state)
 
 	(void)state;
 	thin_volume_close(v);
-	assert_int_equal(thin_core_claim(g->pool, 1, &core), 0);
+	assert_int_equal(thin_core_claim(g->pool, 1, false, &core), 0);
 	assert_int_equal(thin_volume_open(g->pool, &p, &v), -EBUSY);
 	assert_int_equal(thin_pool_snapshot(g->pool, &pair, 1), -EBUSY);
 	assert_int_equal(thin_pool_exclusive(g->pool, 1, &nr), -EBUSY);
@@ -296,6 +327,7 @@ int main(void)
 		cmocka_unit_test(test_all_or_none),
 		cmocka_unit_test(test_steps),
 		cmocka_unit_test(test_slowly),
+		cmocka_unit_test(test_waits_for_opens),
 		cmocka_unit_test(test_others_meanwhile),
 		cmocka_unit_test(test_frees_as_it_goes),
 		cmocka_unit_test(test_work),

@@ -79,6 +79,39 @@ static void test_references(void **state)
 	shelf_free(sh);
 }
 
+struct table {
+	struct thin_origin *o;
+	struct shelf *sh;
+	unsigned told;
+};
+
+static void note_gone(void *ctx)
+{
+	struct table *t = ctx;
+
+	t->told++;
+	assert_false(thin_origin_try_ref(t->o));
+	assert_int_equal(t->sh->closes, 0);
+}
+
+/* E4 */
+static void test_looked_up(void **state)
+{
+	struct shelf *sh = shelf_with(recorded);
+	struct table t = {.sh = sh};
+
+	(void)state;
+	assert_int_equal(thin_origin_open(&sh->lent, "base", NULL, &t.o, NULL), 0);
+	thin_origin_on_close(t.o, note_gone, &t);
+	assert_true(thin_origin_try_ref(t.o));
+	thin_origin_unref(t.o);
+	assert_int_equal(t.told, 0);
+	thin_origin_unref(t.o);
+	assert_int_equal(t.told, 1);
+	assert_int_equal(sh->closes, 1);
+	shelf_free(sh);
+}
+
 /* E3: noticed within a second, told once, and then nothing is served of it. */
 static void test_changed(void **state)
 {
@@ -257,6 +290,7 @@ int main(void)
 		cmocka_unit_test(test_identity),
 		cmocka_unit_test(test_can_not_tell),
 		cmocka_unit_test(test_references),
+		cmocka_unit_test(test_looked_up),
 		cmocka_unit_test(test_changed),
 		cmocka_unit_test(test_watched),
 		cmocka_unit_test(test_start),
