@@ -7,14 +7,14 @@
  * That it is being done is in the registry first, that the origin is gone
  * last.  A crash in between leaves a volume that is being flattened.
  *
- *  F1  A volume is known by its handle, and so by its device: others may give
+ *  F1  A volume is known by its device, from the first handle on: others may give
  *      it another name meanwhile, and its name to another volume.
- *  F2  While the handle is open the origin stays; while it is being flattened
- *      the size does.  But who cancels one of two ends that, so the second
- *      looks at the size again before it drops the origin.
+ *  F2  While the handle is open the origin stays, unless another one who flattens
+ *      the same volume is done before; and while anybody is in the list of
+ *      those who do, be the others cancelled, the size does.
  *  F3  Blocks are copied as a whole; past the volume's end, which may be in the
  *      middle of one, there are zeros afterwards: what a longer volume without
- *      an origin would show.
+ *      an origin would show.  By F2 nobody has anything of his own there yet.
  */
 #include "service/flatten.h"
 
@@ -22,6 +22,7 @@
 #include "util/checked.h"
 
 #include <errno.h>
+#include <string.h>
 #include <time.h>
 
 /* At a time: what a cancellation waits for, and one step of the progress. */
@@ -29,9 +30,16 @@
 
 #define NAP_NS 50000000
 
+struct thin_flattening {
+	struct thin_flattening *next;
+	uint32_t device;
+};
+
 struct flatten {
 	struct thinbd *t;
 	const struct thin_flatten_params *p;
+	uint32_t device;	   /* THIN_NO_DEVICE: whatever has the name */
+	struct thin_flattening me; /* in the list */
 	struct thinbd_volume *h;
 	const struct thin_volume_conf *conf; /* the handle's */
 	uint64_t size;			     /* up to where the origin is shown */
@@ -114,6 +122,40 @@ static int copy_all(struct flatten *f)
 	return progress(f);
 }
 
+/* --- who flattens what --------------------------------------------------- */
+
+static void enter_locked(struct flatten *f) THIN_REQUIRES(f->t->lock)
+{
+	f->me = (struct thin_flattening){.next = f->t->flattening, .device = f->device};
+	f->t->flattening = &f->me;
+}
+
+static void leave_locked(struct flatten *f) THIN_REQUIRES(f->t->lock)
+{
+	struct thin_flattening **at = &f->t->flattening;
+
+	while (*at && *at != &f->me)
+		at = &(*at)->next;
+	if (*at)
+		*at = f->me.next;
+}
+
+static void leave(struct flatten *f)
+{
+	thin_mutex_lock(&f->t->lock);
+	leave_locked(f);
+	thin_mutex_unlock(&f->t->lock);
+}
+
+bool thin_is_flattening(struct thinbd *t, uint32_t device)
+{
+	struct thin_flattening *at = t->flattening;
+
+	while (at && at->device != device)
+		at = at->next;
+	return at;
+}
+
 /* --- the registry -------------------------------------------------------- */
 
 static int drop_origin(struct thin_volume_conf *v)
@@ -125,11 +167,11 @@ static int drop_origin(struct thin_volume_conf *v)
 }
 
 /* F1.  -ENOENT where it was deleted meanwhile. */
-static int find_locked(struct flatten *f, const struct thin_volume_conf **ret,
-		       struct thin_error *e) THIN_REQUIRES(f->t->lock)
+static int find(struct flatten *f, const struct thin_volume_conf **ret,
+		struct thin_error *e)
 {
 	_cleanup_volume_conf const struct thin_volume_conf *v = NULL;
-	int r = thin_registry_find_device(f->t->registry, f->conf->device, &v);
+	int r = thin_registry_find_device(f->t->registry, f->device, &v);
 
 	if (r || thin_is_tombstone(v->name))
 		return thin_error_set(e, -ENOENT, "%s: was deleted meanwhile",
@@ -159,7 +201,7 @@ static int note_locked(struct flatten *f, bool flattening, struct thin_error *e)
 	THIN_REQUIRES(f->t->lock)
 {
 	_cleanup_volume_conf const struct thin_volume_conf *v = NULL;
-	int r = find_locked(f, &v, e);
+	int r = find(f, &v, e);
 
 	if (r)
 		return r;
@@ -169,16 +211,60 @@ static int note_locked(struct flatten *f, bool flattening, struct thin_error *e)
 	return update_locked(f, v, flattening, false, e);
 }
 
-static int begin(struct flatten *f, struct thin_error *e)
+/*
+ * @ret_again: it is not as it was when the handle was opened (F2).
+ */
+static int begin_locked(struct flatten *f, bool *ret_again, struct thin_error *e)
+	THIN_REQUIRES(f->t->lock)
 {
-	int r = thin_handle_open(f->t, f->p->name, THIN_HANDLE_FLATTEN, &f->h, e);
+	_cleanup_volume_conf const struct thin_volume_conf *v = NULL;
+	int r = find(f, &v, e);
 
 	if (r)
 		return r;
+	*ret_again = v->size != f->conf->size || !thin_same_origin(v, f->conf);
+	if (*ret_again)
+		return 0;
+	r = note_locked(f, true, e);
+	if (!r)
+		enter_locked(f);
+	return r;
+}
+
+/* By its name of the moment (F1). */
+static int open_device(struct flatten *f, bool *ret_again, struct thin_error *e)
+{
+	_cleanup_volume_conf const struct thin_volume_conf *v = NULL, *now = NULL;
+	int r = find(f, &v, e);
+
+	if (r)
+		return r;
+	r = thin_handle_open(f->t, v->name, THIN_HANDLE_FLATTEN, &f->h, e);
+	if (!r)
+		*ret_again = thin_handle_conf(f->h)->device != f->device;
+	else if (!find(f, &now, NULL))
+		*ret_again = strcmp(now->name, v->name) != 0;
+	return *ret_again ? 0 : r;
+}
+
+static int open_handle(struct flatten *f, bool *ret_again, struct thin_error *e)
+{
+	return f->device == THIN_NO_DEVICE
+		       ? thin_handle_open(f->t, f->p->name, THIN_HANDLE_FLATTEN, &f->h, e)
+		       : open_device(f, ret_again, e);
+}
+
+static int begin(struct flatten *f, bool *ret_again, struct thin_error *e)
+{
+	int r = open_handle(f, ret_again, e);
+
+	if (r || *ret_again)
+		return r;
 	f->conf = thin_handle_conf(f->h);
+	f->device = f->conf->device;
 	f->size = thin_min(f->conf->size, thin_origin_shows(f->conf));
 	thin_mutex_lock(&f->t->lock);
-	r = note_locked(f, true, e);
+	r = begin_locked(f, ret_again, e);
 	thin_mutex_unlock(&f->t->lock);
 	return r;
 }
@@ -186,28 +272,24 @@ static int begin(struct flatten *f, struct thin_error *e)
 /*
  * The registry knows first: after a crash the volume is opened without.
  * @copied: how that ended; where others have dropped the origin it does not count.
- * @ret_again: it was resized, there is more to copy (F2).
  */
-static int end_locked(struct flatten *f, int copied, bool *ret_again,
-		      struct thin_error *e) THIN_REQUIRES(f->t->lock)
+static int end_locked(struct flatten *f, int copied, struct thin_error *e)
+	THIN_REQUIRES(f->t->lock)
 {
 	_cleanup_volume_conf const struct thin_volume_conf *v = NULL;
-	int r = find_locked(f, &v, e);
+	int r = find(f, &v, e);
 
 	if (r || !v->origin)
 		return r;
 	if (copied)
 		return copied;
-	*ret_again = thin_min(v->size, thin_origin_shows(v)) > f->size;
-	if (*ret_again)
-		return 0;
 	r = update_locked(f, v, false, true, e);
 	if (!r)
 		thin_handle_drop_origin(f->h);
 	return r;
 }
 
-static int end(struct flatten *f, bool *ret_again, struct thin_error *e)
+static int end(struct flatten *f, struct thin_error *e)
 {
 	bool longer = thin_origin_shows(f->conf) > f->conf->size;
 	int r = longer ? thin_tail_zero(f->t, f->conf, e) : 0; /* F3 */
@@ -215,16 +297,20 @@ static int end(struct flatten *f, bool *ret_again, struct thin_error *e)
 	if (!r)
 		r = thinbd_flush(f->h);
 	thin_mutex_lock(&f->t->lock);
-	r = end_locked(f, r, ret_again, e);
+	r = end_locked(f, r, e);
 	thin_mutex_unlock(&f->t->lock);
 	return r;
 }
 
-/* Who cancels it does not want it to go on by itself. */
+/* Who cancels it does not want it to go on by itself; unless others are at it. */
 static int cancelled(struct flatten *f, struct thin_error *e)
 {
+	int r = 0;
+
 	thin_mutex_lock(&f->t->lock);
-	int r = note_locked(f, false, e);
+	leave_locked(f);
+	if (!thin_is_flattening(f->t, f->device))
+		r = note_locked(f, false, e);
 	thin_mutex_unlock(&f->t->lock);
 	return r ? r
 		 : thin_error_set(e, -ECANCELED,
@@ -235,18 +321,20 @@ static int cancelled(struct flatten *f, struct thin_error *e)
 /* With a handle of its own. */
 static int flatten(struct flatten *f, bool *ret_again, struct thin_error *e)
 {
-	int r = begin(f, e);
-
 	*ret_again = false;
-	if (!r && f->conf->origin)
+	int r = begin(f, ret_again, e);
+	bool copy = !r && !*ret_again && f->conf->origin;
+
+	if (copy)
 		r = copy_all(f);
-	if (!r && f->conf->origin)
-		r = end(f, ret_again, e);
+	if (copy && !r)
+		r = end(f, e);
 	/* Whom the end of the server hangs up on has cancelled nothing. */
 	if (r == -ECANCELED && f->h && !atomic_load(&f->t->ending))
 		r = cancelled(f, e);
 	if (r == -ESHUTDOWN && f->h && thin_handle_revoked(f->h))
 		r = thin_error_set(e, -ENOENT, "%s: was deleted meanwhile", f->p->name);
+	leave(f);
 	thinbd_volume_close(thin_steal(f->h));
 	return r;
 }
@@ -255,42 +343,13 @@ int thin_flatten(struct thinbd *t, const struct thin_flatten_params *p,
 		 uint64_t *ret_copied, struct thin_error *e)
 {
 	_cleanup_volume_conf const struct thin_volume_conf *v = NULL;
-	struct flatten f = {.t = t, .p = p, .start_ns = thin_now_ns()};
+	struct flatten f = {
+		.t = t, .p = p, .device = p->device, .start_ns = thin_now_ns()};
 	bool again = true;
-	int r = thin_find(t, p->name, &v, e);
+	int r = p->device == THIN_NO_DEVICE ? thin_find(t, p->name, &v, e) : 0;
 
 	while (!r && again)
 		r = flatten(&f, &again, e);
 	*ret_copied = f.copied;
 	return r ? thin_error_default(e, r, "%s: %s", p->name, thin_strerror(r)) : 0;
-}
-
-/* --- the verb ------------------------------------------------------------ */
-
-static int tell_progress(void *ctx, uint64_t done, uint64_t total)
-{
-	return thin_progress(ctx, done, total);
-}
-
-int thin_do_flatten(struct thin_call *c, struct json_object **ret, struct thin_error *e)
-{
-	struct thin_flatten_params p = {
-		.name = thin_arg_text(c->args, "name"),
-		.progress = tell_progress,
-		.ctx = c,
-	};
-	struct thin_error why = {0};
-	uint64_t copied = 0;
-	int r = thin_arg_size(c->args, "rate", &p.rate, &why);
-
-	if (r)
-		return thin_error_set(e, r, "%s: %s", p.name, why.text);
-	r = thin_flatten(c->t, &p, &copied, e);
-	if (r)
-		return r;
-	*ret = json_object_new_object();
-	thin_json_add(*ret, "name", thin_json_string(p.name));
-	thin_json_add(*ret, "copied_bytes", thin_json_number(copied));
-	thin_json_add(*ret, "done", json_object_new_boolean(true));
-	return 0;
 }

@@ -2,16 +2,13 @@
 #ifndef THINBD_SERVICE_FLATTEN_H
 #define THINBD_SERVICE_FLATTEN_H
 
-#include "util/errors.h"
-
-#include <stdbool.h>
-#include <stdint.h>
-
-struct thinbd;
+#include "service/service.h"
 
 struct thin_flatten_params {
-	const char *name;
-	uint64_t rate; /* bytes a second; 0: as fast as it goes */
+	const char *name; /* also for messages */
+	uint32_t device;  /* the one that is meant, whatever its name is by now; or
+			     THIN_NO_DEVICE */
+	uint64_t rate;	  /* bytes a second; 0: as fast as it goes */
 	/* Every now and then; returns 0 to go on, else what it ends with. */
 	int (*progress)(void *ctx, uint64_t done, uint64_t total);
 	void *ctx;
@@ -28,6 +25,12 @@ struct thin_flatten_params {
  */
 THIN_MUST_CHECK int thin_flatten(struct thinbd *t, const struct thin_flatten_params *p,
 				 uint64_t *ret_copied, struct thin_error *e);
+
+/*
+ * Is anybody at it?  Until all have ended the volume keeps its size and is not
+ * rolled back, also where the registry does not say so any more.
+ */
+bool thin_is_flattening(struct thinbd *t, uint32_t device) THIN_REQUIRES(t->lock);
 
 /* --- in the background (jobs.c) ------------------------------------------- */
 

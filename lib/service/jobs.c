@@ -15,6 +15,7 @@ struct thin_job {
 	struct thin_job *next;
 	struct thinbd *t;
 	char *name;
+	uint32_t device;
 	pthread_t thread;
 	atomic_bool stop;
 };
@@ -34,6 +35,7 @@ static void *run(void *arg)
 	struct thin_job *job = arg;
 	struct thin_flatten_params p = {
 		.name = job->name,
+		.device = job->device,
 		.progress = go_on,
 		.ctx = job,
 	};
@@ -68,14 +70,15 @@ static int start_thread(struct thin_job *job)
 	return r;
 }
 
-static int start_job(struct thinbd *t, const char *name)
+static int start_job(struct thinbd *t, const struct thin_volume_conf *v)
 {
 	struct thin_job *job = calloc(1, sizeof(*job));
-	char *copy = strdup(name);
+	char *copy = strdup(v->name);
 	int r = job && copy ? 0 : -ENOMEM;
 
 	if (!r) {
-		*job = (struct thin_job){.t = t, .name = copy, .next = t->jobs};
+		*job = (struct thin_job){
+			.t = t, .name = copy, .device = v->device, .next = t->jobs};
 		r = start_thread(job);
 	}
 	if (r) {
@@ -94,7 +97,7 @@ void thin_jobs_resume(struct thinbd *t)
 	if (thin_registry_list(t->registry, &list))
 		return;
 	for (size_t i = 0; i < list.nr; i++)
-		if (list.at[i]->flattening && start_job(t, list.at[i]->name))
+		if (list.at[i]->flattening && start_job(t, list.at[i]))
 			thin_service_tell(t, THINBD_EVENT_NOTE,
 					  "an interrupted flatten can not go on");
 }

@@ -32,6 +32,7 @@
 #include <stdatomic.h>
 
 struct thin_counters;
+struct thin_flattening;
 struct thin_job;
 struct thin_shrink;
 struct thin_origin_entry;
@@ -66,6 +67,7 @@ struct thinbd {
 	struct thin_registry *registry;	     /* NULL: table style */
 	struct thin_volume_conf *the_volume; /* of the table style */
 	struct thin_shrink *shrinks;	     /* lock; being done: verbs_resize.c */
+	struct thin_flattening *flattening;  /* lock; who does it: flatten.c */
 
 	struct thin_mutex handles_lock;
 	struct thinbd_volume *handles THIN_GUARDED_BY(handles_lock);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What changes a volume as a whole: resize, rollback. */
+#include "service/flatten.h"
 #include "service/requests.h"
 #include "service/reserves.h"
 
@@ -11,7 +12,7 @@
 
 /* May @v get another content or size? */
 static int check_changeable(struct thinbd *t, const struct thin_volume_conf *v,
-			    struct thin_error *e)
+			    struct thin_error *e) THIN_REQUIRES(t->lock)
 {
 	int r = thin_check_no_origin(t, v->name, e);
 
@@ -22,7 +23,7 @@ static int check_changeable(struct thinbd *t, const struct thin_volume_conf *v,
 			e, -EROFS,
 			"%s: is read-only; `thinbd set %s readonly=false` first", v->name,
 			v->name);
-	if (v->flattening)
+	if (v->flattening || thin_is_flattening(t, v->device))
 		return thin_error_set(
 			e, -EBUSY,
 			"%s: is being flattened; `thinbd flatten %s` goes on with "

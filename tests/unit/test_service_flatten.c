@@ -3,7 +3,7 @@
 #include "service.h"
 
 #include "pool/pool_internal.h"
-#include "service/service.h"
+#include "service/flatten.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -187,6 +187,29 @@ static void flatten_follows_its_volume(void **state)
 	assert_clean();
 }
 
+/* So does one that was interrupted, which nobody has asked for by name. */
+static void flatten_goes_on_with_its_volume(void **state)
+{
+	struct thin_flatten_params p = {.name = "vm1"};
+	struct thin_error e = {0};
+	uint64_t copied;
+
+	(void)state;
+	make_volume_over_a_file();
+	struct thinbd *t = serve();
+	done(ok("{'verb':'rename','args':{'old':'vm1','new':'vm2'}}"));
+	done(ok("{'verb':'create','args':{'name':'vm1','origin':'%s'}}",
+		scratch("base")));
+	assert_int_equal(thin_flatten(t, &p, &copied, &e), 0);
+	assert_int_equal(copied, MIB(4));
+	assert_true(has_origin("vm1"));
+	assert_false(has_origin("vm2"));
+	p.device = 7;
+	assert_int_equal(thin_flatten(t, &p, &copied, &e), -ENOENT);
+	end_serving(t);
+	assert_clean();
+}
+
 static void flatten_of_a_deleted_volume(void **state)
 {
 	struct flattening f;
@@ -205,8 +228,11 @@ static void flatten_of_a_deleted_volume(void **state)
 	assert_clean();
 }
 
-/* One of two is cancelled; so the volume may grow before the other ends. */
-static void flatten_of_a_volume_that_grows(void **state)
+/*
+ * One of two is cancelled; as long as there is another the volume keeps its size: with
+ * a longer one it would not copy all, or zero what was written there meanwhile (F3).
+ */
+static void flattening_keeps_the_size(void **state)
 {
 	int calls = 2; /* at once */
 	struct thinbd_observer o = {.ctx = &calls, .progress = stop_soon};
@@ -216,17 +242,23 @@ static void flatten_of_a_volume_that_grows(void **state)
 	(void)state;
 	make_volume_over_a_file();
 	done(ok("{'verb':'delete','args':{'names':['vm1']}}"));
-	done(ok("{'verb':'create','args':{'name':'vm1','size':'1M','origin':'%s'}}",
+	done(ok("{'verb':'create','args':{'name':'vm1','size':1000000,'origin':'%s'}}",
 		scratch("base")));
 	struct thinbd *t = serve();
 	begin_flatten(&f, t);
 	assert_int_equal(thinbd_request(t, FLATTEN_VM1, &o, &reply), 0);
 	assert_has(reply, "ECANCELED");
 	free(reply);
-	done(ok("{'verb':'resize','args':{'name':'vm1','size':'4M'}}"));
+	assert_true(is_flattening());
+	refused("EBUSY", "flatten",
+		"{'verb':'resize','args':{'name':'vm1','size':'4M'}}");
 	end_flatten(&f, "done");
 	assert_false(has_origin("vm1"));
-	assert_true(has_bytes(t, "vm1", 0, MIB(4), 'b'));
+	done(ok("{'verb':'resize','args':{'name':'vm1','size':'4M'}}"));
+	put_bytes(t, "vm1", 1000100, 100, 'w');
+	assert_true(has_bytes(t, "vm1", 0, 1000000, 'b'));
+	assert_true(has_bytes(t, "vm1", 1000000, 100, 0));
+	assert_true(has_bytes(t, "vm1", 1000100, 100, 'w'));
 	end_serving(t);
 	assert_clean();
 }
@@ -408,8 +440,9 @@ int main(void)
 		TEST(flatten_goes_on_after_a_restart),
 		TEST(flatten_may_be_cancelled),
 		TEST(flatten_follows_its_volume),
+		TEST(flatten_goes_on_with_its_volume),
 		TEST(flatten_of_a_deleted_volume),
-		TEST(flatten_of_a_volume_that_grows),
+		TEST(flattening_keeps_the_size),
 		TEST(growing_after_a_flatten),
 		TEST(growing_after_shrinking),
 		TEST(another_origin_ends_a_flatten),
