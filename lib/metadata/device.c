@@ -184,6 +184,7 @@ int thin_device_expose(struct thin_metadata *m, struct thin_device *d)
 {
 	int r;
 
+	thin_usage_changes(m, d->info.id);
 	if (d->exposed == m->stamp)
 		return 0;
 	r = set_top(m, d->info.id, d->root);
@@ -243,7 +244,11 @@ static int create_thin(struct thin_metadata *m, uint32_t id)
 	if (r)
 		return r;
 	r = set_top(m, id, root);
-	return r ? r : write_details(m, &info);
+	if (!r)
+		r = write_details(m, &info);
+	if (!r)
+		thin_usage_created(m, id);
+	return r;
 }
 
 /* Blocks that a new device may need at most: two paths, and its root. */
@@ -288,6 +293,7 @@ static int create_snap(struct thin_metadata *m, uint32_t id, struct thin_device 
 	info.creation_time = info.snapshotted_time = m->time;
 	origin->info.snapshotted_time = m->time;
 	origin->details_dirty = true;
+	thin_usage_shared(m, origin->info.id, id);
 	return write_details(m, &info);
 }
 
@@ -401,6 +407,23 @@ int thin_metadata_next_device(struct thin_metadata *m, uint32_t from,
 	if (!r)
 		*ret = n.info;
 	return r;
+}
+
+int thin_device_look(struct thin_metadata *m, struct thin_reader *rd, uint32_t id,
+		     struct thin_device_info *ret)
+{
+	const struct thin_device *d = thin_device_find(m, id);
+	struct thin_disk_details details;
+	int r;
+
+	if (d) {
+		*ret = d->info;
+		return 0;
+	}
+	r = thin_btree_lookup(rd, THIN_VALUE_DETAILS, m->details_root, id, &details);
+	if (!r)
+		*ret = info_of(id, &details);
+	return r == -ENODATA ? -ENOENT : r;
 }
 
 /* --- with the transaction

@@ -80,6 +80,7 @@ static int unhold(struct thin_metadata *m)
 		return r;
 	r = thin_sm_dec(m->tm.sm, m->held_root);
 	m->held_root = 0;
+	m->sharing++;
 	return r;
 }
 

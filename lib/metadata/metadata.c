@@ -145,6 +145,7 @@ int thin_load_state(struct thin_metadata *m)
 
 void thin_drop_state(struct thin_metadata *m)
 {
+	thin_usage_forget(m);
 	thin_block_set_clear(&m->tm.fresh);
 	thin_sm_disk_destroy(m->sm_data);
 	thin_sm_metadata_destroy(m->sm_metadata);
@@ -247,7 +248,7 @@ int thin_metadata_open(const struct thin_metadata_params *params,
 		return thin_error_set(e, -ENOMEM, "metadata: out of memory");
 	m->storage = params->storage;
 	m->sb = sb;
-	m->transaction = m->stamp = 1;
+	m->transaction = m->stamp = m->sharing = 1;
 	m->needs_check = le32_get(sb.flags) & THIN_NEEDS_CHECK;
 	m->want_read_only = params->read_only;
 	m->read_only = params->read_only || m->needs_check;

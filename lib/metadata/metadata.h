@@ -239,10 +239,16 @@ THIN_MUST_CHECK int thin_metadata_remove_range(struct thin_device *d, uint64_t b
 					       uint64_t *ret_next, uint64_t *ret_removed);
 
 /*
- * How many data blocks deleting @d alone would free.
- * Cost: O(mapped blocks that are not shared as whole subtrees).
+ * What is known of @device, and how many data blocks deleting it alone would
+ * free: exact where nothing changes meanwhile.
+ * Returns 0; -ENOENT; -EILSEQ and the like.
+ * Cost: O(log n) where it was asked before, and neither it nor a device that
+ * shares blocks with others has lost or shared any since; else O(mapped blocks
+ * that are not shared as whole subtrees).  Memory: 16 bytes for each device.
  */
-THIN_MUST_CHECK int thin_metadata_exclusive(struct thin_device *d, uint64_t *ret_blocks);
+THIN_MUST_CHECK int thin_metadata_usage(struct thin_metadata *m, uint32_t device,
+					struct thin_device_info *ret_info,
+					uint64_t *ret_exclusive);
 
 /*
  * What deleting @d in one go would take: mappings to let go of one by one, and

@@ -65,6 +65,11 @@ struct thin_metadata {
 	uint64_t durable; /* the last one that is */
 	uint64_t commits;
 
+	/* usage.c: by device.  What counts held for, and snapshots so far. */
+	struct thin_usage **usages;
+	size_t nr_usages;
+	uint64_t sharing, snapshots;
+
 	bool want_read_only, read_only, needs_check;
 	bool dead; /* a flush failed, or an abort: for good (I9) */
 	struct thin_error error;
@@ -133,6 +138,16 @@ THIN_MUST_CHECK int thin_devices_write_back(struct thin_metadata *m)
 /* After an abort: what is in memory about devices is read anew. */
 void thin_devices_reload(struct thin_metadata *m) THIN_REQUIRES(m->tree_lock);
 
+/*
+ * What usage.c is told of: @id is made, empty; @snapshot is made of @origin;
+ * mappings of @id are about to change; anything may have.
+ */
+void thin_usage_created(struct thin_metadata *m, uint32_t id) THIN_REQUIRES(m->tree_lock);
+void thin_usage_shared(struct thin_metadata *m, uint32_t origin, uint32_t snapshot)
+	THIN_REQUIRES(m->tree_lock);
+void thin_usage_changes(struct thin_metadata *m, uint32_t id) THIN_REQUIRES(m->tree_lock);
+void thin_usage_forget(struct thin_metadata *m) THIN_REQUIRES(m->tree_lock);
+
 /* --- no lock held ------------------------------------------------------------ */
 
 /*
@@ -151,6 +166,17 @@ typedef int thin_look_fn(struct thin_metadata *m, struct thin_reader *rd, void *
  * not get anywhere, under the exclusive one.  @fn starts over each time.
  */
 THIN_MUST_CHECK int thin_look(struct thin_metadata *m, thin_look_fn *fn, void *ctx);
+
+/* @id's info as it is now.  Shared.  -ENOENT; -EWOULDBLOCK. */
+THIN_MUST_CHECK int thin_device_look(struct thin_metadata *m, struct thin_reader *rd,
+				     uint32_t id, struct thin_device_info *ret);
+
+/*
+ * The highest node on the way to @leaf that others refer to as well, or -1.
+ * What is below it would survive a delete.  Shared.
+ */
+THIN_MUST_CHECK int thin_find_shared(struct thin_metadata *m,
+				     const struct thin_leaf *leaf, int *ret);
 
 /* Write @sb to block 0 and make it durable.  Under commit_lock. */
 THIN_MUST_CHECK int thin_write_superblock(struct thin_storage *storage,

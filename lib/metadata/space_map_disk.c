@@ -238,17 +238,21 @@ static const struct thin_space_map_ops disk_ops = {
 };
 
 int thin_sm_disk_is_single(struct thin_sm_disk *sm, struct thin_reader *rd,
-			   uint64_t block, bool *ret)
+			   struct thin_bitmap_view *view, uint64_t block, bool *ret)
 {
-	const struct thin_disk_bitmap *b;
-	int r;
+	uint64_t index = block / THIN_COUNTS_PER_BITMAP;
 
 	if (block >= sm->nr_blocks)
 		return -EILSEQ;
-	r = read_bitmap(sm, rd, block / THIN_COUNTS_PER_BITMAP, &b);
-	if (!r)
-		*ret = thin_bitmap_get(b, block % THIN_COUNTS_PER_BITMAP) == 1;
-	return r;
+	if (!view->bitmap || view->index != index) {
+		int r = read_bitmap(sm, rd, index, &view->bitmap);
+
+		if (r)
+			return r;
+		view->index = index;
+	}
+	*ret = thin_bitmap_get(view->bitmap, block % THIN_COUNTS_PER_BITMAP) == 1;
+	return 0;
 }
 
 /* --- allocating ------------------------------------------------------------- */

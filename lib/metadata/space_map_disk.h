@@ -47,9 +47,16 @@ THIN_MUST_CHECK int thin_sm_disk_adopt_reserved(struct thin_sm_disk *sm,
 /* Give a reserved block its first reference. */
 THIN_MUST_CHECK int thin_sm_disk_insert(struct thin_sm_disk *sm, uint64_t block);
 
+/* The bitmap that was looked at last.  Zero it; good for as long as its block is. */
+struct thin_bitmap_view {
+	const struct thin_disk_bitmap *bitmap;
+	uint64_t index;
+};
+
 /* Does exactly one reference to @block exist?  May run shared (-EWOULDBLOCK). */
 THIN_MUST_CHECK int thin_sm_disk_is_single(struct thin_sm_disk *sm,
-					   struct thin_reader *rd, uint64_t block,
+					   struct thin_reader *rd,
+					   struct thin_bitmap_view *view, uint64_t block,
 					   bool *ret);
 
 THIN_MUST_CHECK int thin_sm_disk_grow(struct thin_sm_disk *sm, uint64_t nr_blocks);

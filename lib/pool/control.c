@@ -95,18 +95,12 @@ int thin_pool_next_device(struct thin_pool *pool, uint32_t from,
 	return r ? r : thin_metadata_next_device(pool->m, from, ret);
 }
 
-int thin_pool_exclusive(struct thin_pool *pool, uint32_t device, uint64_t *ret_blocks)
+int thin_pool_usage(struct thin_pool *pool, uint32_t device,
+		    struct thin_device_info *ret_info, uint64_t *ret_exclusive)
 {
-	struct thin_core *core;
 	int r = thin_pool_may_read(pool);
 
-	if (!r)
-		r = thin_core_pin(pool, device, &core);
-	if (r)
-		return r;
-	r = thin_metadata_exclusive(core->d, ret_blocks);
-	thin_core_unpin(core);
-	return r;
+	return r ? r : thin_metadata_usage(pool->m, device, ret_info, ret_exclusive);
 }
 
 struct thin_storage *thin_pool_metadata_storage(struct thin_pool *pool)

@@ -221,9 +221,13 @@ void thin_pool_set_low_water(struct thin_pool *pool, uint64_t data, uint64_t met
 THIN_MUST_CHECK int thin_pool_next_device(struct thin_pool *pool, uint32_t from,
 					  struct thin_device_info *ret);
 
-/* Data blocks that deleting @device alone would free. */
-THIN_MUST_CHECK int thin_pool_exclusive(struct thin_pool *pool, uint32_t device,
-					uint64_t *ret_blocks);
+/*
+ * What is known of @device, and how many data blocks deleting it alone would
+ * free: thin_metadata_usage().
+ */
+THIN_MUST_CHECK int thin_pool_usage(struct thin_pool *pool, uint32_t device,
+				    struct thin_device_info *ret_info,
+				    uint64_t *ret_exclusive);
 
 /*
  * Unmap what @device has from @bytes (rounded up to a block) on, in steps.  It

@@ -53,6 +53,55 @@ unsigned thin_clients_of(struct thinbd *t, uint32_t device)
 	return nr;
 }
 
+static int by_number(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+int thin_clients_all(struct thinbd *t, struct thin_clients *ret)
+{
+	struct thin_clients c = {0};
+	size_t room = 1;
+
+	thin_mutex_lock(&t->handles_lock);
+	for (struct thinbd_volume *h = t->handles; h; h = h->next)
+		room++;
+	c.devices = calloc(room, sizeof(*c.devices));
+	for (struct thinbd_volume *h = c.devices ? t->handles : NULL; h; h = h->next)
+		if (!atomic_load(&h->revoked))
+			c.devices[c.nr++] = h->conf->device;
+	thin_mutex_unlock(&t->handles_lock);
+	if (!c.devices)
+		return -ENOMEM;
+	qsort(c.devices, c.nr, sizeof(*c.devices), by_number);
+	*ret = c;
+	return 0;
+}
+
+/* How many are below @device. */
+static size_t clients_below(const struct thin_clients *c, uint64_t device)
+{
+	size_t low = 0, high = c->nr;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (c->devices[middle] < device)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+unsigned thin_clients_count(const struct thin_clients *c, uint32_t device)
+{
+	return (unsigned)(clients_below(c, (uint64_t)device + 1) -
+			  clients_below(c, device));
+}
+
 bool thin_has_writers(struct thinbd *t, uint32_t device)
 {
 	bool found = false;

@@ -10,10 +10,14 @@
 #include <json-c/json.h>
 #include <stdint.h>
 
+/* @key: stays as long as @o does, and @o does not have it yet. */
 static inline void thin_json_add(struct json_object *o, const char *key,
 				 struct json_object *value)
 {
-	if (!o || json_object_object_add(o, key, value) < 0)
+	const unsigned how =
+		JSON_C_OBJECT_ADD_KEY_IS_NEW | JSON_C_OBJECT_ADD_CONSTANT_KEY;
+
+	if (!o || json_object_object_add_ex(o, key, value, how) < 0)
 		json_object_put(value);
 }
 

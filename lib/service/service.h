@@ -137,6 +137,17 @@ THIN_MUST_CHECK int thin_grow(struct thinbd *t, uint64_t data, uint64_t metadata
 /* How many have @device open; all of them for THIN_NO_DEVICE. */
 unsigned thin_clients_of(struct thinbd *t, uint32_t device);
 
+/* The same for many: the devices of all that are open, ascending. */
+struct thin_clients {
+	uint32_t *devices;
+	size_t nr;
+};
+
+/* Returns 0 or -ENOMEM.  @ret: free() its devices. */
+THIN_MUST_CHECK int thin_clients_all(struct thinbd *t, struct thin_clients *ret);
+/* How many of them have @device open.  O(log n). */
+unsigned thin_clients_count(const struct thin_clients *c, uint32_t device);
+
 /* Does somebody have it open for writing? */
 bool thin_has_writers(struct thinbd *t, uint32_t device);
 
@@ -242,11 +253,12 @@ THIN_MUST_CHECK int thin_check_no_origins(struct thinbd *t,
 
 /* --- volume_json.c -------------------------------------------------------- */
 
-/* As in list; NULL: no memory. */
+/* As in list; NULL: no memory.  @clients: how many have it open. */
 struct json_object *thin_volume_json(struct thinbd *t,
-				     const struct thin_volume_conf *conf);
-struct json_object *thin_unnamed_json(struct thinbd *t,
-				      const struct thin_device_info *info);
+				     const struct thin_volume_conf *conf,
+				     unsigned clients);
+/* The same for a device that no volume has. */
+struct json_object *thin_unnamed_json(struct thinbd *t, uint32_t device);
 
 /* An array of the volumes called so; for replies. */
 struct json_object *thin_named_json(struct thinbd *t, const char *name);

@@ -10,6 +10,24 @@
 
 /* --- list ---------------------------------------------------------------- */
 
+/* The volumes of @list, in its order. */
+static int add_volumes(struct thin_call *c, const struct thin_volume_list *list)
+{
+	struct thin_clients clients;
+	int r = thin_clients_all(c->t, &clients);
+
+	if (r)
+		return r;
+	for (size_t i = 0; i < list->nr && !r; i++) {
+		unsigned nr = thin_clients_count(&clients, list->at[i]->device);
+
+		r = thin_items_add_object(c->items,
+					  thin_volume_json(c->t, list->at[i], nr));
+	}
+	free(clients.devices);
+	return r;
+}
+
 static int list_named(struct thin_call *c, struct thin_error *e)
 {
 	size_t nr = thin_arg_count(c->args, "names");
@@ -21,9 +39,7 @@ static int list_named(struct thin_call *c, struct thin_error *e)
 	/* All are there before the first is told of. */
 	for (size_t i = 0; i < nr && !r; i++, list.nr += !r)
 		r = thin_find(c->t, thin_arg_nth(c->args, "names", i), &list.at[i], e);
-	for (size_t i = 0; i < nr && !r; i++)
-		r = thin_items_add_object(c->items, thin_volume_json(c->t, list.at[i]));
-	return r;
+	return r ? r : add_volumes(c, &list);
 }
 
 /* Devices that the registry does not know, made by a message or by others. */
@@ -38,7 +54,7 @@ static int list_unnamed(struct thin_call *c)
 		r = thin_registry_find_device(c->t->registry, info.id, &v);
 		if (r == -ENOENT)
 			r = thin_items_add_object(c->items,
-						  thin_unnamed_json(c->t, &info));
+						  thin_unnamed_json(c->t, info.id));
 		if (r)
 			return r;
 	}
@@ -50,8 +66,8 @@ static int list_all(struct thin_call *c)
 	_cleanup_volume_list struct thin_volume_list list = {0};
 	int r = thin_registry_list(c->t->registry, &list);
 
-	for (size_t i = 0; i < list.nr && !r; i++)
-		r = thin_items_add_object(c->items, thin_volume_json(c->t, list.at[i]));
+	if (!r)
+		r = add_volumes(c, &list);
 	return r ? r : list_unnamed(c);
 }
 
@@ -147,7 +163,8 @@ int thin_do_show(struct thin_call *c, struct json_object **ret, struct thin_erro
 
 	if (r)
 		return r;
-	struct json_object *o = thin_volume_json(c->t, v);
+	struct json_object *o =
+		thin_volume_json(c->t, v, thin_clients_of(c->t, v->device));
 	thin_json_add(o, "origin_identity", identity_json(v));
 	thin_json_add(o, "snapshots", children_json(c->t, v->name));
 	thin_json_add(o, "flattening", json_object_new_boolean(v->flattening));

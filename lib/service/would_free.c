@@ -105,8 +105,9 @@ static int count_each(struct thinbd *t, const struct thin_volume_list *list,
 	int r = 0;
 
 	for (size_t i = 0; i < list->nr && !r; i++) {
+		struct thin_device_info info;
 		uint64_t blocks = 0;
-		r = thin_pool_exclusive(t->pool, list->at[i]->device, &blocks);
+		r = thin_pool_usage(t->pool, list->at[i]->device, &info, &blocks);
 		*ret_blocks += blocks;
 		if (r == -ENOENT)
 			r = 0;

@@ -59,7 +59,7 @@ static bool sound(struct thin_storage *s)
 
 static void look_at(struct thin_device *d)
 {
-	uint64_t pos = 0, exclusive, work;
+	uint64_t pos = 0, work;
 	struct thin_run runs[4];
 
 	for (unsigned i = 0; i < MAX_LOOKS && pos < UINT64_MAX; i++) {
@@ -71,14 +71,14 @@ static void look_at(struct thin_device *d)
 		MUST(runs[0].vblock == pos);
 		pos = runs[nr - 1].vblock + runs[nr - 1].nr;
 	}
-	(void)!thin_metadata_exclusive(d, &exclusive);
 	(void)!thin_metadata_delete_work(d, 100, &work);
 	(void)!thin_metadata_warm(d, pos / 2, 3, &pos);
 }
 
 static void look_around(struct thin_metadata *m)
 {
-	struct thin_device_info info;
+	struct thin_device_info info, again;
+	uint64_t exclusive;
 	uint32_t from = 0;
 
 	for (unsigned i = 0; i < MAX_DEVICES; i++) {
@@ -88,6 +88,7 @@ static void look_around(struct thin_metadata *m)
 			return;
 		MUST(info.id >= from);
 		from = info.id + 1;
+		(void)!thin_metadata_usage(m, info.id, &again, &exclusive);
 		if (thin_device_open(m, info.id, &d))
 			continue;
 		look_at(d);

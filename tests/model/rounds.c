@@ -639,16 +639,22 @@ static void do_map(struct world *w)
 	SHOULD_BE(t.next, x.end);
 }
 
+/* Of some, as a list does: what was asked before may be remembered. */
 static void do_exclusive(struct world *w)
 {
 	int v = any_volume(w);
-	uint64_t nr;
 
-	if (v == MODEL_NONE)
-		return;
-	SHOULD_BE(thin_pool_exclusive(w->pool, w->m.volume[v].device, &nr), 0);
-	if (!w->held)
-		SHOULD_BE(nr, model_exclusive(&w->m, v));
+	for (; v != MODEL_NONE && v < MODEL_VOLUMES; v++) {
+		struct thin_device_info info;
+		uint64_t nr;
+
+		if (!w->volume[v])
+			continue;
+		SHOULD_BE(thin_pool_usage(w->pool, w->m.volume[v].device, &info, &nr), 0);
+		SHOULD_BE(info.mapped_blocks, model_mapped(&w->m, v));
+		if (!w->held)
+			SHOULD_BE(nr, model_exclusive(&w->m, v));
+	}
 }
 
 /* While something is held the blocks in use are not the volumes' alone. */

@@ -48,6 +48,17 @@ static inline void model_count(const struct model *m, uint32_t *counts)
 				counts[m->device[i].map[v]]++;
 }
 
+/* How many of @d's blocks nobody else has. */
+static inline uint64_t model_exclusive(const struct model_device *d,
+				       const uint32_t *counts)
+{
+	uint64_t nr = 0;
+
+	for (uint32_t v = 0; v < MODEL_VBLOCKS; v++)
+		nr += d->map[v] != UNMAPPED && counts[d->map[v]] == 1;
+	return nr;
+}
+
 static inline void model_clear(struct model_device *d)
 {
 	for (uint32_t v = 0; v < MODEL_VBLOCKS; v++)
@@ -81,6 +92,32 @@ static inline void model_check_device(struct thin_metadata *m, uint32_t id,
 		}
 	}
 	thin_device_close(d);
+}
+
+/* What the metadata say of @id, which may be remembered from before. */
+static inline void model_check_usage(struct thin_metadata *m, const struct model *model,
+				     uint32_t id)
+{
+	static uint32_t counts[MODEL_DBLOCKS];
+	struct thin_device_info info;
+	struct thin_metadata_info pool;
+	uint64_t exclusive, expect;
+
+	if (!model->device[id].exists) {
+		assert_int_equal(thin_metadata_usage(m, id, &info, &exclusive), -ENOENT);
+		return;
+	}
+	model_count(model, counts);
+	expect = model_exclusive(&model->device[id], counts);
+	thin_metadata_info(m, &pool);
+	assert_int_equal(thin_metadata_usage(m, id, &info, &exclusive), 0);
+	assert_int_equal(info.id, id);
+	assert_int_equal(info.mapped_blocks, model_mapped(&model->device[id]));
+	/* What is held has all that there was then. */
+	if (pool.held_root)
+		assert_true(exclusive <= expect);
+	else
+		assert_int_equal(exclusive, expect);
 }
 
 static inline void model_check_all(struct thin_metadata *m, const struct model *model)

@@ -265,6 +265,7 @@ static void test_claimed(void **state)
 	struct thin_volume *v = ground_create(g, 1, 4 * BLOCK, NULL);
 	struct thin_volume_params p = {.device = 1, .size = BLOCK};
 	struct thin_snap_pair pair = {1, 2};
+	struct thin_device_info info;
 	struct thin_core *core;
 	uint64_t nr;
 
@@ -273,7 +274,7 @@ static void test_claimed(void **state)
 	assert_int_equal(thin_core_claim(g->pool, 1, false, &core), 0);
 	assert_int_equal(thin_volume_open(g->pool, &p, &v), -EBUSY);
 	assert_int_equal(thin_pool_snapshot(g->pool, &pair, 1), -EBUSY);
-	assert_int_equal(thin_pool_exclusive(g->pool, 1, &nr), -EBUSY);
+	assert_int_equal(thin_pool_usage(g->pool, 1, &info, &nr), 0);
 	assert_int_equal(delete_one(g, 1), -EBUSY);
 	thin_core_unpin(core);
 	assert_int_equal(thin_volume_open(g->pool, &p, &v), 0);

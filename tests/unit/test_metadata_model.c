@@ -152,6 +152,16 @@ static void hold_or_unhold(struct run *t)
 	assert_true(r == 0 || r == -ENOBUFS);
 }
 
+/* Of one or two now and then, or of all as a list does. */
+static void look_at_usage(struct run *t)
+{
+	uint64_t often = 1 + seeded_below(&t->rnd, 6);
+
+	for (uint32_t id = 0; id < MODEL_DEVICES; id++)
+		if (!seeded_below(&t->rnd, often))
+			model_check_usage(t->m, &t->now, id);
+}
+
 /* What the held snapshot keeps is no one's: settle before counting. */
 static void check(struct run *t)
 {
@@ -214,6 +224,8 @@ static void random_changes(void **state)
 	open_metadata(&t);
 	for (unsigned long i = 0; i < ops; i++) {
 		step(&t);
+		if (!seeded_below(&t.rnd, 4))
+			look_at_usage(&t);
 		if (i % 64 == 0)
 			check(&t);
 	}

@@ -81,17 +81,18 @@ static void test_exclusive(void **state)
 	struct ground *g = ground_new(8);
 	struct thin_volume *v = ground_create(g, 1, 4 * BLOCK, NULL);
 	struct thin_snap_pair pair = {1, 2};
+	struct thin_device_info info;
 	uint64_t nr;
 
 	(void)state;
 	assert_int_equal(put(v, 0, 4 * BLOCK, 1, 0), 0);
-	assert_int_equal(thin_pool_exclusive(g->pool, 1, &nr), 0);
+	assert_int_equal(thin_pool_usage(g->pool, 1, &info, &nr), 0);
 	assert_int_equal(nr, 4);
 	assert_int_equal(thin_pool_snapshot(g->pool, &pair, 1), 0);
 	assert_int_equal(put(v, 0, BLOCK, 1, 0), 0);
-	assert_int_equal(thin_pool_exclusive(g->pool, 2, &nr), 0);
+	assert_int_equal(thin_pool_usage(g->pool, 2, &info, &nr), 0);
 	assert_int_equal(nr, 1);
-	assert_int_equal(thin_pool_exclusive(g->pool, 3, &nr), -ENOENT);
+	assert_int_equal(thin_pool_usage(g->pool, 3, &info, &nr), -ENOENT);
 	thin_volume_close(v);
 	ground_free(g);
 }
@@ -207,7 +208,7 @@ static void test_read_only(void **state)
 	assert_int_equal(thin_pool_unhold(g->pool), -EROFS);
 	assert_int_equal(thin_pool_grow(g->pool, 100 * BLOCK, 0), -EROFS);
 	assert_int_equal(thin_pool_next_device(g->pool, 0, &info), 0);
-	assert_int_equal(thin_pool_exclusive(g->pool, 1, &nr), 0);
+	assert_int_equal(thin_pool_usage(g->pool, 1, &info, &nr), 0);
 	ground_free(g);
 }
 
