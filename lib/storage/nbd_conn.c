@@ -122,6 +122,14 @@ static int error_of(int err)
 	}
 }
 
+/* Of a request that the server says is done, or has failed. */
+static int result_of(const struct thin_nbd_request *req, int err)
+{
+	if (!err && req->op == THIN_NBD_READ && !thin_nbd_chunks_complete(req))
+		return -EIO;
+	return error_of(err);
+}
+
 static void answer(struct thin_nbd_conn *conn, struct thin_nbd_request *req, int result)
 {
 	req->result = result;
@@ -141,7 +149,7 @@ static int on_answer(void *user_data, int *error)
 	conn->give_up_ns = 0;
 	conn->pause_ms = 0;
 	TAILQ_REMOVE(&conn->inflight, req, link);
-	answer(conn, req, error_of(*error));
+	answer(conn, req, result_of(req, *error));
 	return 1;
 }
 
@@ -181,10 +189,13 @@ static int64_t send_one(struct nbd_handle *nbd, struct thin_nbd_request *req)
 {
 	nbd_completion_callback cb = {.callback = on_answer, .user_data = req};
 	nbd_extent_callback extents = {.callback = on_extents, .user_data = req};
+	nbd_chunk_callback chunks = {.callback = thin_nbd_on_chunk, .user_data = req};
 
 	switch (req->op) {
 	case THIN_NBD_READ:
-		return nbd_aio_pread(nbd, req->buf, req->len, req->offset, cb, 0);
+		thin_nbd_chunks_begin(req);
+		return nbd_aio_pread_structured(nbd, req->buf, req->len, req->offset,
+						chunks, cb, 0);
 	case THIN_NBD_WRITE:
 		return nbd_aio_pwrite(nbd, req->buf, req->len, req->offset, cb, 0);
 	case THIN_NBD_ZERO:

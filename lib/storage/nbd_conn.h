@@ -5,8 +5,9 @@
 /*
  * Inside of the NBD backend: one connection, which many threads use at once
  * and which comes back when it is lost.  nbd.c (the vtable) is above it,
- * nbd_extents.c, nbd_handshake.c (connecting) and nbd_replay.c (what a
- * server must not forget) are beside it.
+ * nbd_chunks.c and nbd_extents.c (what is answered), nbd_handshake.c
+ * (connecting) and nbd_replay.c (what a server must not forget) are beside
+ * it.
  */
 
 #include "storage/storage.h"
@@ -35,8 +36,9 @@ void thin_nbd_export_fini(struct thin_nbd_export *x);
 
 /*
  * Is @now still the export that @was described?  It is not where it shrank,
- * has another name, lost an ability or wants a coarser alignment; or, being
- * read only by us (@readonly), where its size differs at all.
+ * has another name, lost an ability, wants a coarser alignment or to be
+ * flushed when it did not; or, being read only by us (@readonly), where its
+ * size differs at all.
  * Returns 0; -ESTALE, with @e saying what differs.
  */
 THIN_MUST_CHECK int thin_nbd_export_same(const struct thin_nbd_export *was,
@@ -139,6 +141,7 @@ struct thin_nbd_request {
 	struct thin_nbd_call *call;
 	struct thin_nbd_change *change; /* to be logged when it is made */
 	uint64_t flushes;		/* a flush: the changes up to this one */
+	uint64_t filled, sent;		/* a read: bytes, see nbd_chunks.c */
 	int result;
 };
 
@@ -199,6 +202,18 @@ THIN_MUST_CHECK int thin_nbd_conn_call(struct thin_nbd_conn *conn,
 
 /* Bytes that the log holds. */
 uint64_t thin_nbd_conn_logged(struct thin_nbd_conn *conn);
+
+/* --- nbd_chunks.c ------------------------------------------------------ */
+
+/* A read is about to be sent, for the first time or again. */
+void thin_nbd_chunks_begin(struct thin_nbd_request *req);
+
+/* For nbd_aio_pread_structured(): a piece of the read @user_data is there. */
+int thin_nbd_on_chunk(void *user_data, const void *bytes, size_t len, uint64_t offset,
+		      unsigned status, int *error);
+
+/* Was all of @req sent, now that the server says so? */
+THIN_MUST_CHECK bool thin_nbd_chunks_complete(const struct thin_nbd_request *req);
 
 /* --- nbd_extents.c ----------------------------------------------------- */
 

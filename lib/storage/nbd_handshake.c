@@ -27,10 +27,11 @@ void thin_nbd_export_fini(struct thin_nbd_export *x)
 	x->name = NULL;
 }
 
-static bool lost_ability(const struct thin_nbd_export *was,
-			 const struct thin_nbd_export *now)
+/* Whoever had nothing to flush was never asked to, and must not begin to cache (S2). */
+static bool writes_otherwise(const struct thin_nbd_export *was,
+			     const struct thin_nbd_export *now)
 {
-	return (was->can_flush && !now->can_flush) || (was->can_zero && !now->can_zero) ||
+	return was->can_flush != now->can_flush || (was->can_zero && !now->can_zero) ||
 	       (was->can_trim && !now->can_trim) || now->readonly;
 }
 
@@ -49,8 +50,8 @@ int thin_nbd_export_same(const struct thin_nbd_export *was,
 		return thin_error_set(e, -ESTALE,
 				      "its limits of block sizes have changed");
 	if ((was->can_extents && !now->can_extents) ||
-	    (!readonly && lost_ability(was, now)))
-		return thin_error_set(e, -ESTALE, "it can do less than it could");
+	    (!readonly && writes_otherwise(was, now)))
+		return thin_error_set(e, -ESTALE, "its abilities are not what they were");
 	return 0;
 }
 
@@ -179,7 +180,7 @@ int thin_nbd_handshake(const char *uri, uint64_t deadline_ns, struct nbd_handle 
 
 	if (!nbd)
 		return thin_error_set(e, -ENOMEM, "%s", nbd_get_error());
-	/* A key of TLS is a file that the URI names; reads fill their buffers. */
+	/* A key of TLS is a file that the URI names; of reads see nbd_chunks.c. */
 	if (nbd_set_uri_allow_local_file(nbd, true) || nbd_set_full_info(nbd, true) ||
 	    nbd_set_pread_initialize(nbd, false) ||
 	    nbd_add_meta_context(nbd, LIBNBD_CONTEXT_BASE_ALLOCATION))
