@@ -109,8 +109,12 @@ class World:
         should(not left, words, "left files, which opening did not remove:", left)
 
     def look(self):
-        """By a server: it finishes what was begun; who may only look does not."""
+        """By a server: it finishes what was begun; who may only look does not.  A volume
+        that was being flattened it serves meanwhile, with its origin, for a moment."""
         self.pool.start()
+        while any(self.pool.json("show", v["name"])["flattening"]
+                  for v in self.pool.json("list") if v["origin"]):
+            time.sleep(0.002)
         there, unnamed = volumes_of(self.pool.json("list"))
         facts = facts_of(self.pool, unnamed)
         contents = {name: self.pool.read_all(name) for name in there}
