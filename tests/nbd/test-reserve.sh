@@ -5,7 +5,7 @@
 # Blocks of 64K: 32 of them.
 quietly t init --data-size 2M --set when_full=error --set auto_extend_step=0
 t create vm1 --size 8M
-t create vm2 --size 8M
+t create vm2 --size 16M
 
 reserved() { json .data.reserved_bytes status; }
 left() { json .reserve_left_bytes show vm1; }
@@ -19,7 +19,7 @@ expect "of a volume" "1048576 1048576" \
 t show vm1 | grep -q 'reserve  *1 MiB' || fail "show: $(t show vm1)"
 t status | grep -q 'reserved  *1 MiB' || fail "status: $(t status)"
 t_fails 'not kept for others' set vm2 reserve=1088K
-t_fails 'more than its size' set vm2 reserve=9M
+t_fails 'more than its size' set vm2 reserve=17M
 t_fails 'reserve' set vm2 reserve=many
 expect "unchanged" "0 1048576" "$(json .reserve_bytes show vm2) $(reserved)"
 
@@ -61,7 +61,7 @@ t snapshot vm1 vm1@1
 expect "kept again" 1048576 "$(left)"
 expect "a snapshot has none" 0 "$(json .reserve_bytes show vm1@1)"
 nbd_python vm2 <<'END'
-fails(errno.ENOSPC, h.pwrite, b"o", 100 * 65536)
+fails(errno.ENOSPC, h.pwrite, b"o", 200 * 65536)
 END
 nbd_python vm1 <<'END'
 for i in range(8):
@@ -77,7 +77,7 @@ expect "offline" 524288 "$(left)"
 start_server "$pool"
 expect "served" 524288 "$(left)"
 nbd_python vm2 <<'END'
-fails(errno.ENOSPC, h.pwrite, b"o", 100 * 65536)
+fails(errno.ENOSPC, h.pwrite, b"o", 200 * 65536)
 END
 
 proves "rollback takes it along; delete, shrinking and 0 give it back"
