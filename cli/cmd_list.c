@@ -45,12 +45,14 @@ static const struct lines *tree_lines(void)
 /*
  * The volumes in the order of the tree.  Parents and children are found by
  * name; a parent that is not in the list, or is in a circle (which no pool
- * should have), leaves its children at the root.
+ * should have), leaves its children at the root.  There may be many: each step
+ * is taken once for each of them.
  */
 struct tree {
 	struct json_object *volumes;
 	size_t nr;
-	size_t *parent; /* index, or nr for none */
+	/* Indices; nr for none, which is as a parent the root. */
+	size_t *parent, *first_child, *next_sibling;
 	struct table *table;
 };
 
@@ -70,38 +72,47 @@ static struct json_object *new_index(const struct tree *tree)
 	return index;
 }
 
-/* Is @a among the ancestors of @i, or @i itself? */
-static bool descends(const struct tree *tree, size_t i, size_t a)
-{
-	while (i != tree->nr && i != a)
-		i = tree->parent[i];
-	return i == a;
-}
-
 static void find_parents(struct tree *tree)
 {
 	struct json_object *index = new_index(tree);
 
-	tree->parent = must_have(calloc(tree->nr + 1, sizeof(*tree->parent)));
-	for (size_t i = 0; i < tree->nr; i++)
-		tree->parent[i] = tree->nr;
 	for (size_t i = 0; i < tree->nr; i++) {
 		const char *name = text_of(volume_at(tree, i), "parent");
-		size_t p = tree->nr;
 
-		if (name && json_object_object_get_ex(index, name, NULL))
-			p = number_of(index, name);
-		if (p != tree->nr && !descends(tree, p, i))
-			tree->parent[i] = p;
+		tree->parent[i] = name && json_object_object_get_ex(index, name, NULL)
+					  ? number_of(index, name)
+					  : tree->nr;
 	}
 	json_object_put(index);
 }
 
-static size_t next_child(const struct tree *tree, size_t parent, size_t from)
+/* Upwards from each, as far as nobody came before: who meets himself is in one. */
+static void cut_circles(struct tree *tree)
 {
-	while (from < tree->nr && tree->parent[from] != parent)
-		from++;
-	return from;
+	size_t *came = must_have(calloc(tree->nr + 1, sizeof(*came)));
+
+	for (size_t i = 0; i < tree->nr; i++) {
+		size_t at = i;
+
+		for (; at != tree->nr && !came[at]; at = tree->parent[at])
+			came[at] = i + 1;
+		if (at != tree->nr && came[at] == i + 1)
+			tree->parent[at] = tree->nr;
+	}
+	free(came);
+}
+
+/* Backwards, so that children stand in the order of the list. */
+static void find_children(struct tree *tree)
+{
+	for (size_t i = 0; i <= tree->nr; i++)
+		tree->first_child[i] = tree->nr;
+	for (size_t i = tree->nr; i-- > 0;) {
+		size_t parent = tree->parent[i];
+
+		tree->next_sibling[i] = tree->first_child[parent];
+		tree->first_child[parent] = i;
+	}
 }
 
 /* @stem: what stands before the children of @parent. */
@@ -109,13 +120,14 @@ static void add_children(struct tree *tree, size_t parent, const char *stem)
 {
 	const struct lines *lines = tree_lines();
 	bool root = parent == tree->nr;
+	size_t next;
 
-	for (size_t i = next_child(tree, parent, 0), next; i < tree->nr; i = next) {
+	for (size_t i = tree->first_child[parent]; i != tree->nr; i = next) {
 		struct json_object *volume = volume_at(tree, i);
 		char *name, *below;
 		bool last;
 
-		next = next_child(tree, parent, i + 1);
+		next = tree->next_sibling[i];
 		last = next == tree->nr;
 		name = made_text("%s%s%s", stem,
 				 root ? "" : (last ? lines->last : lines->fork),
@@ -128,6 +140,21 @@ static void add_children(struct tree *tree, size_t parent, const char *stem)
 	}
 }
 
+static void add_tree(struct tree *tree)
+{
+	size_t nr = tree->nr;
+	size_t *room = must_have(calloc(3 * (nr + 1), sizeof(*room)));
+
+	tree->parent = room;
+	tree->first_child = room + nr + 1;
+	tree->next_sibling = room + 2 * (nr + 1);
+	find_parents(tree);
+	cut_circles(tree);
+	find_children(tree);
+	add_children(tree, nr, "");
+	free(room);
+}
+
 /* --- */
 
 static void print_list(const struct cli *c, struct json_object *volumes)
@@ -135,15 +162,11 @@ static void print_list(const struct cli *c, struct json_object *volumes)
 	struct tree tree = {.volumes = volumes, .nr = json_object_array_length(volumes)};
 
 	tree.table = table_new(columns, NR_COLUMNS);
-	if (flag_of(c->front, "tree")) {
-		find_parents(&tree);
-		add_children(&tree, tree.nr, "");
-		free(tree.parent);
-	} else {
-		for (size_t i = 0; i < tree.nr; i++)
-			add_row(tree.table, text_of(volume_at(&tree, i), "name"),
-				volume_at(&tree, i));
-	}
+	if (flag_of(c->front, "tree"))
+		add_tree(&tree);
+	for (size_t i = 0; i < tree.nr && !flag_of(c->front, "tree"); i++)
+		add_row(tree.table, text_of(volume_at(&tree, i), "name"),
+			volume_at(&tree, i));
 	table_print(tree.table);
 	table_free(tree.table);
 }

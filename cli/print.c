@@ -110,12 +110,19 @@ bool colourful(void)
  */
 static void put_clean(const char *text)
 {
-	for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
+	const unsigned char *c = (const unsigned char *)text, *clean = c;
+
+	for (; *c; c++) {
 		bool c1 = *c == 0xc2 && c[1] >= 0x80 && c[1] <= 0x9f;
 
-		putchar(*c < 0x20 || *c == 0x7f || c1 ? '?' : *c);
+		if (*c >= 0x20 && *c != 0x7f && !c1)
+			continue;
+		fwrite(clean, 1, (size_t)(c - clean), stdout);
+		putchar('?');
 		c += c1;
+		clean = c + 1;
 	}
+	fwrite(clean, 1, (size_t)(c - clean), stdout);
 }
 
 void print_styled(enum style style, const char *text)

@@ -77,10 +77,22 @@ int cli_complain(const struct cli *c, int status, const char *code, const char *
 	return status;
 }
 
+#define PRINTED (JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE)
+
 void cli_print_json(struct json_object *o)
 {
-	puts(json_object_to_json_string_ext(o, JSON_C_TO_STRING_SPACED |
-						       JSON_C_TO_STRING_NOSLASHESCAPE));
+	puts(json_object_to_json_string_ext(o, PRINTED));
+}
+
+/* Something that is printed as @o is, and takes a tenth of the memory. */
+static struct json_object *as_printed(struct json_object *o)
+{
+	char *text = must_have(strdup(json_object_to_json_string_ext(o, PRINTED)));
+	struct json_object *printed = must_have(json_object_new_boolean(true));
+
+	json_object_set_serializer(printed, json_object_userdata_to_json_string, text,
+				   json_object_free_userdata);
+	return printed;
 }
 
 /* --- Ctrl-C ------------------------------------------------------------------ */
@@ -112,6 +124,9 @@ bool cli_interrupted(void)
 struct asking {
 	struct cli *c;
 	void (*item)(const struct cli *c, struct json_object *item);
+	struct json_object *items; /* where they are collected */
+	struct json_tokener *tok;
+	bool makes_no_sense; /* what the server sent */
 };
 
 static int on_progress(void *ctx, uint64_t done, uint64_t total)
@@ -126,17 +141,32 @@ static int on_progress(void *ctx, uint64_t done, uint64_t total)
 	return interrupted;
 }
 
-/* Ends the request where nobody reads on (`| head`). */
-static int on_item(void *ctx, const char *json, size_t len)
+static struct json_object *parse_item(struct asking *a, const char *json, size_t len)
 {
-	const struct asking *a = ctx;
 	struct json_object *o;
 
-	(void)len;
-	o = json_tokener_parse(json);
-	a->item(a->c, o);
+	json_tokener_reset(a->tok);
+	o = json_tokener_parse_ex(a->tok, json, (int)len + 1);
+	if (o && json_tokener_get_parse_end(a->tok) == len)
+		return o;
 	json_object_put(o);
-	return interrupted || ferror(stdout);
+	return NULL;
+}
+
+/* Ends the request where nobody reads on (`| head`), or sense is missing. */
+static int on_item(void *ctx, const char *json, size_t len)
+{
+	struct asking *a = ctx;
+	struct json_object *o = parse_item(a, json, len);
+
+	a->makes_no_sense |= !o;
+	if (o && a->item)
+		a->item(a->c, o);
+	else if (o)
+		json_object_array_add(a->items,
+				      a->c->json ? as_printed(o) : json_object_get(o));
+	json_object_put(o);
+	return a->makes_no_sense || interrupted || ferror(stdout);
 }
 
 static char *request_text(const struct cli *c)
@@ -150,6 +180,11 @@ static char *request_text(const struct cli *c)
 	text = must_have(strdup(json_object_to_json_string(o)));
 	json_object_put(o);
 	return text;
+}
+
+static int complain_of_nonsense(const struct cli *c)
+{
+	return cli_complain(c, CLI_COULD_NOT, "EPROTO", "no answer that makes sense");
 }
 
 /* Take @reply apart: its result, or say its error. */
@@ -168,26 +203,21 @@ static int take_reply(const struct cli *c, struct json_object *reply,
 	message = text_of(error, "message");
 	if (ferror(stdout)) /* cancelled for that; main() has a word on it */
 		return CLI_COULD_NOT;
-	return cli_complain(c, CLI_COULD_NOT, code ? code : "EPROTO", "%s",
-			    message ? message : "no answer that makes sense");
+	if (!message)
+		return complain_of_nonsense(c);
+	return cli_complain(c, CLI_COULD_NOT, code ? code : "EPROTO", "%s", message);
 }
 
-int cli_ask(struct cli *c, void (*item)(const struct cli *c, struct json_object *item),
-	    struct json_object **ret_result)
+/* Send it; what comes of it but items. */
+static int call(struct asking *a, const struct thinbd_observer *observer,
+		struct json_object **ret_result)
 {
-	struct asking a = {c, item};
-	struct thinbd_observer observer = {
-		.ctx = &a,
-		.progress = c->verb->flags & THINBD_VERB_LONG ? on_progress : NULL,
-		.item = item ? on_item : NULL,
-	};
+	struct cli *c = a->c;
 	char *request = request_text(c), *reply = NULL;
 	struct json_object *o;
 	int r, status;
 
-	if (c->verb->flags & THINBD_VERB_LONG)
-		cli_catch_interrupt();
-	r = thinbd_call(c->pool, request, &observer, &reply);
+	r = thinbd_call(c->pool, request, observer, &reply);
 	cli_progress_end();
 	free(request);
 	if (r)
@@ -195,7 +225,38 @@ int cli_ask(struct cli *c, void (*item)(const struct cli *c, struct json_object 
 				    c->pool, strerror(-r));
 	o = json_tokener_parse(reply);
 	free(reply);
-	status = take_reply(c, o, ret_result);
+	status = a->makes_no_sense ? complain_of_nonsense(c)
+				   : take_reply(c, o, ret_result);
 	json_object_put(o);
+	return status;
+}
+
+/* What comes in items is taken as such, and never made one long text of. */
+int cli_ask(struct cli *c, void (*item)(const struct cli *c, struct json_object *item),
+	    struct json_object **ret_result)
+{
+	unsigned flags = c->verb->flags;
+	struct asking a = {
+		.c = c,
+		.item = item,
+		.items = must_have(json_object_new_array()),
+		.tok = must_have(json_tokener_new()),
+	};
+	bool collects =
+		!item && (flags & THINBD_VERB_STREAMS) && !(flags & THINBD_VERB_TEXT);
+	struct thinbd_observer observer = {
+		.ctx = &a,
+		.progress = flags & THINBD_VERB_LONG ? on_progress : NULL,
+		.item = item || collects ? on_item : NULL,
+	};
+	int status;
+
+	if (flags & THINBD_VERB_LONG)
+		cli_catch_interrupt();
+	status = call(&a, &observer, ret_result);
+	if (!status && collects)
+		*ret_result = json_object_get(a.items);
+	json_object_put(a.items);
+	json_tokener_free(a.tok);
 	return status;
 }

@@ -166,8 +166,9 @@ struct thinbd_observer {
 
 	/*
 	 * An item of a verb that STREAMS, as a JSON text with a NUL at the
-	 * end.  Where this is NULL they come as an array in "result" (as one
-	 * string for TEXT).  Returns 0 to go on; else it is cancelled.
+	 * end: what the server sent, and should be parsed as such.  Where this
+	 * is NULL they come as an array in "result" (as one string for TEXT).
+	 * Returns 0 to go on; else it is cancelled.
 	 */
 	int (*item)(void *ctx, const char *json, size_t len);
 };

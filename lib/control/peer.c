@@ -47,16 +47,24 @@ void thin_peer_hang_up(const struct thin_peer *p)
 
 /* --- what is sent -------------------------------------------------------- */
 
+typedef int send_fn(struct thin_wire *w, const char *json, size_t len, int timeout_ms);
+
 /* {"id": ID, "KEY": VALUE}, where @value is JSON already. */
-static int send_answer(struct thin_wire *w, int64_t id, const char *key,
-		       const char *value)
+static int answer(struct thin_wire *w, send_fn *send_line, int64_t id, const char *key,
+		  const char *value)
 {
 	_cleanup_free char *line = NULL;
 	int len = asprintf(&line, "{\"id\": %" PRId64 ", \"%s\": %s}", id, key, value);
 
 	if (len < 0)
 		return -ENOMEM;
-	return thin_wire_send(w, line, (size_t)len, ANSWER_TIMEOUT_MS);
+	return send_line(w, line, (size_t)len, ANSWER_TIMEOUT_MS);
+}
+
+static int send_answer(struct thin_wire *w, int64_t id, const char *key,
+		       const char *value)
+{
+	return answer(w, thin_wire_send, id, key, value);
 }
 
 static int send_error(struct thin_wire *w, int err, const char *message)
@@ -109,7 +117,7 @@ static int on_item(void *ctx, const char *json, size_t len)
 	struct call *c = ctx;
 
 	(void)len;
-	return send_answer(c->wire, c->id, "item", json);
+	return answer(c->wire, thin_wire_queue, c->id, "item", json);
 }
 
 static int send_too_long(struct call *c)

@@ -22,6 +22,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define THIN_WIRE_VERSION 1
 
@@ -30,7 +31,11 @@ struct thin_wire {
 	char *buf;
 	size_t size;  /* of buf */
 	size_t have;  /* bytes in buf */
-	size_t taken; /* of these, were handed out: dropped at the next receive */
+	size_t taken; /* of these, were handed out: gone at the next receive */
+
+	char *queue; /* lines that wait for company */
+	size_t queued;
+	uint64_t queued_ns; /* when the first of them came */
 };
 
 /* Takes @fd, a connected stream socket. */
@@ -38,12 +43,20 @@ void thin_wire_init(struct thin_wire *w, int fd);
 void thin_wire_fini(struct thin_wire *w);
 
 /*
- * Send @json and a newline, all of it within @timeout_ms (-1: for ever).
+ * Send what was queued, @json and a newline, all of it within @timeout_ms (-1: for
+ * ever).
  * Returns 0; -EMSGSIZE (above THIN_MAX_MESSAGE, or a newline inside);
  * -ETIMEDOUT; what the socket says (-EPIPE: the peer is gone).
  */
 THIN_MUST_CHECK int thin_wire_send(struct thin_wire *w, const char *json, size_t len,
 				   int timeout_ms);
+
+/*
+ * The same for one line of many: it is sent with those that follow, at the latest by
+ * the next thin_wire_send().  None waits long while others come.
+ */
+THIN_MUST_CHECK int thin_wire_queue(struct thin_wire *w, const char *json, size_t len,
+				    int timeout_ms);
 
 /*
  * The next line, without its newline; all of it within @timeout_ms (-1: for

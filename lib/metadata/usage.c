@@ -125,22 +125,30 @@ struct count {
 	uint64_t snapshots, sharing; /* m's when it began */
 };
 
-/* What is remembered, or from what the counting begins. */
-static int look_known(struct thin_metadata *m, struct thin_reader *rd, void *ctx)
+/* Is there no need to count?  Where nothing is mapped nothing is exclusive. */
+static bool recall(const struct thin_metadata *m, struct count *c)
 {
-	struct count *c = ctx;
 	const struct thin_usage *u = m->held_root ? NULL : find(m, c->id);
-	int r = thin_device_look(m, rd, c->id, &c->info);
 
-	if (r)
-		return r;
-	if (u && u->as_of == OWN)
+	if (!c->info.mapped_blocks)
+		c->nr = 0;
+	else if (u && u->as_of == OWN)
 		c->nr = c->info.mapped_blocks;
 	else if (u && u->as_of == m->sharing)
 		c->nr = u->blocks;
 	else
-		u = NULL;
-	c->known = c->done = u != NULL;
+		return false;
+	return true;
+}
+
+static int look_known(struct thin_metadata *m, struct thin_reader *rd, void *ctx)
+{
+	struct count *c = ctx;
+	int r = thin_device_look(m, rd, c->id, &c->info);
+
+	if (r)
+		return r;
+	c->known = c->done = recall(m, c);
 	c->snapshots = m->snapshots;
 	c->sharing = m->sharing;
 	return 0;

@@ -2,6 +2,7 @@
 #include "service/reply.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 #define TEXT_FLAGS (JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE)
@@ -9,6 +10,23 @@
 const char *thin_json_text(struct json_object *o)
 {
 	return json_object_to_json_string_ext(o, TEXT_FLAGS);
+}
+
+int thin_json_parse(struct json_tokener *tok, const char *text, size_t len,
+		    struct json_object **ret)
+{
+	struct json_object *o;
+
+	if (len >= INT_MAX)
+		return -EPROTO;
+	json_tokener_reset(tok);
+	o = json_tokener_parse_ex(tok, text, (int)len + 1);
+	if (!o || json_tokener_get_parse_end(tok) != len) {
+		json_object_put(o);
+		return -EPROTO;
+	}
+	*ret = o;
+	return 0;
 }
 
 static char *wrap(const char *key, struct json_object *value)
@@ -63,6 +81,8 @@ int thin_items_init(struct thin_items *items, bool is_text,
 
 void thin_items_fini(struct thin_items *items)
 {
+	if (items->tok)
+		json_tokener_free(items->tok);
 	json_object_put(items->array);
 	free(items->text);
 	*items = (struct thin_items){0};
@@ -98,11 +118,18 @@ static int collect(struct thin_items *items, struct json_object *o)
 
 int thin_items_add(struct thin_items *items, const char *json, size_t len)
 {
+	struct json_object *o;
+	int r;
+
 	if (wants_items(items->observer))
 		return items->observer->item(items->observer->ctx, json, len) ? -ECANCELED
 									      : 0;
-	struct json_object *o = json_tokener_parse(json);
-	return o ? collect(items, o) : -EPROTO;
+	if (!items->tok)
+		items->tok = json_tokener_new();
+	if (!items->tok)
+		return -ENOMEM;
+	r = thin_json_parse(items->tok, json, len, &o);
+	return r ? r : collect(items, o);
 }
 
 int thin_items_add_object(struct thin_items *items, struct json_object *o)

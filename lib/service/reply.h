@@ -26,10 +26,18 @@ char *thin_reply_error(int err, const struct thin_error *e);
 char *thin_reply_result(struct json_object *result);
 
 /*
+ * The document that @text is, of @len bytes and a NUL, with nothing after it; by @tok.
+ * Returns 0; -EPROTO, also for a null.
+ */
+THIN_MUST_CHECK int thin_json_parse(struct json_tokener *tok, const char *text,
+				    size_t len, struct json_object **ret);
+
+/*
  * Where items go: to the observer, or, where that takes none, into a result.
  */
 struct thin_items {
 	const struct thinbd_observer *observer; /* may be NULL */
+	struct json_tokener *tok;		/* NULL until it is needed */
 	struct json_object *array;		/* collected, not TEXT */
 	char *text;				/* collected, TEXT */
 	size_t len, size;
@@ -41,7 +49,8 @@ THIN_MUST_CHECK int thin_items_init(struct thin_items *items, bool is_text,
 				    const struct thinbd_observer *observer);
 void thin_items_fini(struct thin_items *items);
 
-/* Add one; @json ends with a NUL.  Returns 0; -ENOMEM; -EPROTO; -ECANCELED. */
+/* Add one; @json ends with a NUL; an observer gets it as it is.  Returns 0; -ENOMEM;
+ * -EPROTO; -ECANCELED. */
 THIN_MUST_CHECK int thin_items_add(struct thin_items *items, const char *json,
 				   size_t len);
 

@@ -61,3 +61,41 @@ status=0
 wait $watch || status=$?
 expect "status" 0 $status
 ! grep -q $'\e' "$work/out" || fail "escape sequences in a file"
+
+proves "many children, in the order of their names, each on its own line"
+pairs=()
+for i in {10..59}; do pairs+=(vm1@b "kid$i"); done
+t snapshot "${pairs[@]}" >"$work/output"
+expect "children" 50 "$(LC_ALL=C "$thinbd" --pool "$pool" list --tree | grep -c '^   [|`]- kid')"
+LC_ALL=C "$thinbd" --pool "$pool" list --tree | sed -n 's/.*- \(kid[0-9]*\) .*/\1/p' >"$work/out"
+sort -c "$work/out" || fail "not in order"
+expect "the last" "\`- kid59" "$(LC_ALL=C "$thinbd" --pool "$pool" list --tree | grep -o '`- kid.[0-9]')"
+
+proves "a server that makes no sense: said, and no half of an answer"
+[ -z "$served" ] || stop_server
+for item in '{"name": ' '{} {}' 'null' '{"name": "a"}, "x": {}' '[1, 2' ''; do
+    rm -f "$pool/control" "$work/ready"
+    /usr/bin/python3 - "$pool/control" "$item" "$work/ready" <<'END' &
+import pathlib, socket, sys
+server = socket.socket(socket.AF_UNIX)
+server.bind(sys.argv[1])
+server.listen()
+pathlib.Path(sys.argv[3]).touch()
+peer = server.accept()[0]
+lines = peer.makefile("rw")
+print('{"thinbd": 1, "version": "0.1.0"}', file=lines, flush=True)
+lines.readline()
+print('{"id": 1, "item": {"name": "good"}}', file=lines)
+print('{"id": 1, "item": ' + sys.argv[2] + "}", file=lines)
+try:
+    print('{"id": 1, "reply": {"result": null}}', file=lines, flush=True)
+    lines.readline()
+except BrokenPipeError:
+    pass
+END
+    server=$!
+    for _ in {1..500}; do [ -e "$work/ready" ] || sleep 0.02; done
+    exits 1 "$thinbd" --pool "$pool" --json list
+    wait $server
+    expect "code for '$item'" EPROTO "$(jq -r .error.code <"$work/out")"
+done

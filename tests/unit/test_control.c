@@ -126,7 +126,7 @@ static int count_item(void *ctx, const char *json, size_t len)
 {
 	char expected[40];
 
-	snprintf(expected, sizeof(expected), "{\"n\":%d}", (*(int *)ctx)++);
+	snprintf(expected, sizeof(expected), "{\"n\": %d}", (*(int *)ctx)++);
 	assert_string_equal(json, expected);
 	assert_int_equal(len, strlen(expected));
 	return 0;

@@ -137,6 +137,50 @@ static void what_is_sent_is_bounded(void **state)
 	free(text);
 }
 
+static size_t there_is(int fd)
+{
+	char buf[100000];
+	ssize_t n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
+
+	return n < 0 ? 0 : (size_t)n;
+}
+
+/* Queued lines are sent together: when there are many, or with the next that is not. */
+static void queued_lines_wait_for_company(void **state)
+{
+	struct ends ends = pair();
+	char *text = calloc(1, THIN_MAX_MESSAGE);
+	size_t sent = 0;
+
+	(void)state;
+	assert_int_equal(thin_wire_queue(&ends.wire, "one", 3, 1000), 0);
+	assert_int_equal(there_is(ends.peer), 0);
+	assert_int_equal(thin_wire_queue(&ends.wire, "a\nb", 3, 1000), -EMSGSIZE);
+	assert_int_equal(thin_wire_send(&ends.wire, "two", 3, 1000), 0);
+	assert_int_equal(there_is(ends.peer), strlen("one\ntwo\n"));
+	/* As many lines as take several rounds. */
+	memset(text, 'x', THIN_MAX_MESSAGE);
+	for (int i = 0; i < 3000; i++) {
+		assert_int_equal(thin_wire_queue(&ends.wire, text, 99, 1000), 0);
+		sent += there_is(ends.peer);
+	}
+	assert_true(sent > 200000 && sent <= 300000);
+	assert_int_equal(thin_wire_send(&ends.wire, "", 0, 1000), 0);
+	assert_int_equal(sent + there_is(ends.peer), 3000 * 100 + 1);
+	/* One that is larger than the queue. */
+	assert_int_equal(thin_wire_queue(&ends.wire, "one", 3, 1000), 0);
+	assert_int_equal(thin_wire_queue(&ends.wire, text, 70000, 1000), 0);
+	assert_int_equal(there_is(ends.peer), 4 + 70001);
+	/* Who has waited goes with the next. */
+	assert_int_equal(thin_wire_queue(&ends.wire, "one", 3, 1000), 0);
+	usleep(50000);
+	assert_int_equal(thin_wire_queue(&ends.wire, "two", 3, 1000), 0);
+	assert_int_equal(there_is(ends.peer), 8);
+	thin_wire_fini(&ends.wire);
+	close(ends.peer);
+	free(text);
+}
+
 /* A byte now and then does not keep a connection for ever. */
 static void the_deadline_is_for_the_whole_line(void **state)
 {
@@ -158,6 +202,7 @@ int main(void)
 		cmocka_unit_test(a_nul_is_refused),
 		cmocka_unit_test(lines_are_bounded),
 		cmocka_unit_test(what_is_sent_is_bounded),
+		cmocka_unit_test(queued_lines_wait_for_company),
 		cmocka_unit_test(the_deadline_is_for_the_whole_line),
 	};
 
