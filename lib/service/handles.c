@@ -24,7 +24,7 @@ struct thinbd_volume {
 	struct thin_volume *v;
 	struct thin_counters *io; /* a reference */
 
-	/* Held shared by each request; alone while it is opened or closed. */
+	/* Held shared by each request; alone by who says it is open, or closes it. */
 	struct thin_sharded_lock gate;
 	atomic_bool revoked; /* no more requests */
 };
@@ -322,9 +322,9 @@ int thin_open_past_end(struct thinbd *t, const struct thin_volume_conf *conf,
 	return open_as(t, conf, &params, ret, e);
 }
 
-/* With the gate held: whoever takes it away waits until it is open. */
-static struct thinbd_volume *
-make_handle(struct thinbd *t, const struct thin_volume_conf *conf) THIN_NO_THREAD_SAFETY
+/* Of a volume that is not open yet. */
+static struct thinbd_volume *make_handle(struct thinbd *t,
+					 const struct thin_volume_conf *conf)
 {
 	struct thinbd_volume *h =
 		aligned_alloc(_Alignof(struct thinbd_volume), sizeof(*h));
@@ -338,21 +338,29 @@ make_handle(struct thinbd *t, const struct thin_volume_conf *conf) THIN_NO_THREA
 		return NULL;
 	}
 	thin_sharded_init(&h->gate);
-	thin_sharded_write(&h->gate);
 	return h;
 }
 
-static void drop_handle(struct thinbd_volume *h) THIN_NO_THREAD_SAFETY
+static void drop_handle(struct thinbd_volume *h)
 {
 	unlink_handle(h);
-	thin_sharded_write_end(&h->gate);
 	put_handle(h);
+}
+
+/* It may have been taken away already. */
+static void have_opened(struct thinbd_volume *h, struct thin_volume *v)
+{
+	thin_sharded_write(&h->gate);
+	if (!atomic_load(&h->revoked))
+		h->v = thin_steal(v);
+	thin_sharded_write_end(&h->gate);
+	thin_volume_close(v);
 }
 
 /* A handle in the list, of the record that its name has. */
 static int new_handle_locked(struct thinbd *t, const char *name,
-			     struct thinbd_volume **ret, struct thin_error *e)
-	THIN_REQUIRES(t->lock)
+			     enum thin_handle_mode mode, struct thinbd_volume **ret,
+			     struct thin_error *e) THIN_REQUIRES(t->lock)
 {
 	const struct thin_volume_conf *conf;
 	int r = find_conf(t, name, &conf, e);
@@ -364,15 +372,17 @@ static int new_handle_locked(struct thinbd *t, const char *name,
 		thin_volume_conf_put(conf);
 		return -ENOMEM;
 	}
+	(*ret)->read_only = mode == THIN_HANDLE_READ || t->read_only ||
+			    (mode == THIN_HANDLE_WRITE && conf->readonly);
 	link_handle(*ret);
 	return 0;
 }
 
-static int new_handle(struct thinbd *t, const char *name, struct thinbd_volume **ret,
-		      struct thin_error *e)
+static int new_handle(struct thinbd *t, const char *name, enum thin_handle_mode mode,
+		      struct thinbd_volume **ret, struct thin_error *e)
 {
 	thin_mutex_lock(&t->lock);
-	int r = new_handle_locked(t, name, ret, e);
+	int r = new_handle_locked(t, name, mode, ret, e);
 	thin_mutex_unlock(&t->lock);
 	return r;
 }
@@ -390,25 +400,23 @@ static bool is_current(struct thinbd_volume *h)
  * with it.
  */
 static int try_open(struct thinbd *t, const char *name, enum thin_handle_mode mode,
-		    struct thinbd_volume **ret, bool *ret_again,
-		    struct thin_error *e) THIN_NO_THREAD_SAFETY
+		    struct thinbd_volume **ret, bool *ret_again, struct thin_error *e)
 {
+	struct thin_volume *v = NULL;
 	struct thinbd_volume *h;
-	int r = new_handle(t, name, &h, e);
+	int r = new_handle(t, name, mode, &h, e);
 
 	*ret_again = false;
 	if (r)
 		return r;
-	h->read_only = mode == THIN_HANDLE_READ || t->read_only ||
-		       (mode == THIN_HANDLE_WRITE && h->conf->readonly);
-	r = thin_open_conf(t, h->conf, h->read_only, &h->v, e);
+	r = thin_open_conf(t, h->conf, h->read_only, &v, e);
 	*ret_again = !is_current(h);
 	if (r || *ret_again) {
-		thin_volume_close(thin_steal(h->v)); /* who takes it away waits */
+		thin_volume_close(v);
 		drop_handle(h);
 		return r;
 	}
-	thin_sharded_write_end(&h->gate);
+	have_opened(h, v);
 	*ret = h;
 	return 0;
 }
