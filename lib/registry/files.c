@@ -26,16 +26,17 @@ static int folder_fd(struct thin_files *f)
 	return ((struct folder *)f)->fd;
 }
 
-static int write_all(int fd, const char *text, size_t len)
+static int write_all(int fd, const char *text, size_t len, size_t offset)
 {
 	while (len) {
-		ssize_t n = write(fd, text, len);
+		ssize_t n = pwrite(fd, text, len, (off_t)offset);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
 			return -errno;
 		text += n;
+		offset += (size_t)n;
 		len -= (size_t)n;
 	}
 	return 0;
@@ -69,7 +70,16 @@ static int folder_write(struct thin_files *f, const char *name, const char *text
 	r = thin_give_to_owner(dir, fd);
 	if (r)
 		return r;
-	return write_all(fd, text, len);
+	return write_all(fd, text, len, 0);
+}
+
+static int folder_overwrite(struct thin_files *f, const char *name, size_t offset,
+			    const char *text, size_t len)
+{
+	_cleanup_close int fd =
+		openat(folder_fd(f), name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+
+	return fd < 0 ? -errno : write_all(fd, text, len, offset);
 }
 
 static int folder_sync(struct thin_files *f, const char *name)
@@ -198,6 +208,7 @@ static void folder_close(struct thin_files *f)
 
 static const struct thin_files_ops folder_ops = {
 	.write = folder_write,
+	.overwrite = folder_overwrite,
 	.sync = folder_sync,
 	.sync_all = folder_sync_all,
 	.rename = folder_rename,

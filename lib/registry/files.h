@@ -16,6 +16,8 @@
  *  F3  Until then each of these is on disk or not, each for itself; but a
  *      renaming as a whole or not at all, and those of one name in order.
  *      A name may be durable before the content that it names.
+ *      Of what was overwritten each sector (512 bytes) is on disk or not,
+ *      each for itself.
  *  F4  After a failed sync nothing is known about what it should have made
  *      durable.
  *
@@ -36,6 +38,9 @@ struct thin_files_ops {
 	/* Make @name anew, readable by its owner only, with @len bytes of @text. */
 	int (*write)(struct thin_files *f, const char *name, const char *text,
 		     size_t len);
+	/* Write over @len bytes of @name, which it has, from @offset on. */
+	int (*overwrite)(struct thin_files *f, const char *name, size_t offset,
+			 const char *text, size_t len);
 	int (*sync)(struct thin_files *f, const char *name);
 	/* For many at once.  NULL: there is no better way than one by one. */
 	int (*sync_all)(struct thin_files *f);

@@ -118,6 +118,54 @@ int thin_intent_make(const struct thin_table *before, const struct thin_table *a
 	return r;
 }
 
+/* ---- two of them ---- */
+
+static void forget_put(struct thin_intent *in, const char *name)
+{
+	for (size_t i = 0; i < in->nr_put; i++)
+		if (!strcmp(in->put[i]->name, name)) {
+			thin_volume_conf_put(in->put[i]);
+			in->put[i] = in->put[--in->nr_put];
+			return;
+		}
+}
+
+static void forget_remove(struct thin_intent *in, const char *name)
+{
+	for (size_t i = 0; i < in->nr_remove; i++)
+		if (!strcmp(in->remove[i], name)) {
+			free(in->remove[i]);
+			in->remove[i] = in->remove[--in->nr_remove];
+			return;
+		}
+}
+
+/* What @later says of a name takes the place of what was said. */
+static void forget_names(struct thin_intent *in, const struct thin_intent *later)
+{
+	for (size_t i = 0; i < later->nr_remove && !thin_intent_empty(in); i++) {
+		forget_put(in, later->remove[i]);
+		forget_remove(in, later->remove[i]);
+	}
+	for (size_t i = 0; i < later->nr_put && !thin_intent_empty(in); i++) {
+		forget_put(in, later->put[i]->name);
+		forget_remove(in, later->put[i]->name);
+	}
+}
+
+int thin_intent_merge(struct thin_intent *in, const struct thin_intent *later)
+{
+	int r = 0;
+
+	forget_names(in, later);
+
+	for (size_t i = 0; !r && i < later->nr_remove; i++)
+		r = grow_remove(in, later->remove[i]);
+	for (size_t i = 0; !r && i < later->nr_put; i++)
+		r = grow_put(in, later->put[i]);
+	return r;
+}
+
 bool thin_intent_touches(const struct thin_intent *in, const char *name)
 {
 	for (size_t i = 0; i < in->nr_remove; i++)

@@ -6,14 +6,18 @@
  * A change of the registry as a whole: which files are to be put, which are
  * to go, and what decides, after a crash, whether that happened (I12).
  *
- *      thin_intent_store()    the new files beside the old ones; then
- *                             volumes/.intent, which says all that is to be
- *           |                 done.  From here on the change survives.
+ *      thin_place_prepare()   the new files beside the old ones
+ *           |
+ *           v
+ *      thin_journal_append()  all that is to be done, records and names.
+ *           |                 From here on the change survives.
  *           v
  *      [commit of the metadata]
- *           |                 No: thin_intent_withdraw()
+ *           |                 No: thin_journal_withdraw()
  *           v
- *      thin_intent_apply()    renames and removes; then the intent goes
+ *      thin_place_move()      renames and removes; later, for many changes
+ *                             at once, thin_place_sync(): the journal is
+ *                             not needed any more
  *
  * What decides is which devices the metadata has:
  *
@@ -21,7 +25,7 @@
  *      exactly if it was committed.
  *  D2  Devices that the change removes (delete) exist exactly if it was not.
  *  D3  A change that does neither (rename, set, resize, a tombstone) is the
- *      registry's alone: it happened as soon as the intent was durable.
+ *      registry's alone: it happened as soon as it was in the journal.
  *  D4  All devices of a change say the same, because one transaction made
  *      and removed them all.  Where they do not, somebody else has changed
  *      the metadata since, and nothing is guessed.
@@ -31,12 +35,9 @@
  * whether a device is there is true by itself.
  */
 
-#include "registry/files.h"
 #include "registry/table.h"
 
-#define THIN_INTENT_FILE ".intent"
-
-/* The most bytes of an intent: 10,000 volumes of ordinary length and more. */
+/* The most bytes of an intent's text: 10,000 volumes of ordinary length and more. */
 #define THIN_INTENT_BYTES ((size_t)64 << 20)
 
 /* Device ids. */
@@ -82,11 +83,24 @@ THIN_MUST_CHECK int thin_intent_make(const struct thin_table *before,
 bool thin_intent_touches(const struct thin_intent *in, const char *name);
 
 /*
- * Read the intent that a crash left.
- * Returns 0; -ENOENT (there is none); -EINVAL and the like (@e: file, line).
+ * Put @later, which happened after it, together with @in: what is to be done
+ * for both.  Not the devices: it is known that both happened.
+ * Returns 0 or -ENOMEM, after which @in is of no use.
+ * Cost: O(nr * nr) comparisons of names.
  */
-THIN_MUST_CHECK int thin_intent_load(struct thin_files *f, struct thin_intent *ret,
-				     struct thin_error *e);
+THIN_MUST_CHECK int thin_intent_merge(struct thin_intent *in,
+				      const struct thin_intent *later);
+
+/* @in as a text; @ret_text: free() it.  Returns 0 or -ENOMEM. */
+THIN_MUST_CHECK int thin_intent_print(const struct thin_intent *in, char **ret_text,
+				      size_t *ret_len);
+
+/*
+ * Back again: @len bytes of @text, and a NUL after them.  @where is its file.
+ * @ret: fini it.  Returns 0; -EINVAL and the like (@e: file, line); -ENOMEM.
+ */
+THIN_MUST_CHECK int thin_intent_parse(const char *where, const char *text, size_t len,
+				      struct thin_intent *ret, struct thin_error *e);
 
 /*
  * Did the change happen?  By D1 to D4.
@@ -95,29 +109,5 @@ THIN_MUST_CHECK int thin_intent_load(struct thin_files *f, struct thin_intent *r
 THIN_MUST_CHECK int thin_intent_decide(const struct thin_intent *in,
 				       thin_device_exists_fn *exists, void *ctx,
 				       bool *ret_happened, struct thin_error *e);
-
-/*
- * Write the new files, then the intent.  Durable: yes.
- * *@ret_unsure: on failure, whether the intent may survive a crash even so.
- * Returns 0; what the system said, with nothing changed unless unsure;
- * -EDQUOT (over THIN_INTENT_BYTES).
- */
-THIN_MUST_CHECK int thin_intent_store(struct thin_files *f, const struct thin_intent *in,
-				      bool *ret_unsure, struct thin_error *e);
-
-/*
- * Put the files in place, then remove the intent.  May be repeated, also
- * after a crash in it; @fresh says that thin_intent_store() has just written
- * the new files, so that they only need to be renamed.
- * Durable: yes.
- * *@ret_unsure: on failure, whether a sync failed (F4).
- */
-THIN_MUST_CHECK int thin_intent_apply(struct thin_files *f, const struct thin_intent *in,
-				      bool fresh, bool *ret_unsure, struct thin_error *e);
-
-/* Remove the intent, and new files that were not put in place.  Durable: yes. */
-THIN_MUST_CHECK int thin_intent_withdraw(struct thin_files *f,
-					 const struct thin_intent *in,
-					 struct thin_error *e);
 
 #endif

@@ -2,11 +2,13 @@
 /*
  * From a folder of files to a table.
  *
- * The folder is listed first and read then.  Where a change was interrupted
- * and has happened, the intent has the records that it concerns, and their
- * files, which may be old or new or both, are not looked at.
+ * The folder is listed first and read then.  Of the volumes that the journal
+ * speaks of it has the records, and their files, which may be old or new or
+ * both, are not looked at.
  */
 #include "registry/load.h"
+
+#include "registry/journal.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -72,7 +74,7 @@ static int sort_file(void *ctx, const char *file)
 	struct listing *list = ctx;
 	char name[THIN_NAME_MAX + 1];
 
-	if (!strcmp(file, THIN_INTENT_FILE))
+	if (!strcmp(file, THIN_JOURNAL_FILE))
 		return 0;
 	if (!strncmp(file, THIN_FILES_TMP, strlen(THIN_FILES_TMP)))
 		return names_add(&list->leftovers, file);
@@ -91,26 +93,59 @@ static int list_folder(struct listing *list, struct thin_error *e)
 	return r ? thin_files_error(f, "", "list", r, e) : 0;
 }
 
-/* ---- the intent ---- */
+/* ---- the journal ---- */
 
-static int load_intent(struct thin_load *l, struct thin_intent *ret, struct thin_error *e)
+/* Nothing says whether the last change happened but the metadata. */
+static int decide(struct thin_load *l, struct thin_journal_entry *last,
+		  struct thin_error *e)
 {
 	const struct thin_registry_params *p = l->params;
+	bool happened;
 	int r;
 
-	r = thin_intent_load(p->files, ret, e);
-	if (r == -ENOENT)
-		return 0;
+	r = thin_intent_decide(&last->intent, p->device_exists, p->ctx, &happened, e);
 	if (r)
-		return r;
-	l->interrupted = true;
-	r = thin_intent_decide(ret, p->device_exists, p->ctx, &l->happened, e);
-	if (r)
-		return thin_error_default(e, r, "%s/" THIN_INTENT_FILE ": %s",
+		return thin_error_default(e, r, "%s/" THIN_JOURNAL_FILE ": %s",
 					  p->files->where, thin_strerror(r));
-	report(l, "%s: a change was interrupted; it is %s", p->files->where,
-	       l->happened ? "finished now" : "dropped");
+	last->dropped = !happened;
+	report(l, "%s: %s", p->files->where,
+	       happened ? "was not closed; the last changes are put in place"
+			: "a change was interrupted; it is dropped");
 	return 0;
+}
+
+static int put_together(const struct thin_journal_entries *entries,
+			struct thin_intent *ret)
+{
+	struct thin_intent in = {0};
+	int r = 0;
+
+	for (size_t i = 0; i < entries->nr && !r; i++)
+		if (!entries->at[i].dropped)
+			r = thin_intent_merge(&in, &entries->at[i].intent);
+	if (r)
+		thin_intent_fini(&in);
+	else
+		*ret = in;
+	return r;
+}
+
+static int load_journal(struct thin_load *l, struct thin_intent *ret,
+			struct thin_error *e)
+{
+	struct thin_journal_entries entries;
+	int r;
+
+	r = thin_journal_load(l->params->files, &entries, e);
+	if (r)
+		return r == -ENOENT ? 0 : r;
+	l->journal = true;
+	if (entries.nr)
+		r = decide(l, &entries.at[entries.nr - 1], e);
+	if (!r)
+		r = put_together(&entries, ret);
+	thin_journal_entries_fini(&entries);
+	return r;
 }
 
 /* ---- the volumes ---- */
@@ -158,14 +193,14 @@ static int load_volume(struct thin_load *l, const char *name,
 }
 
 static int load_volumes(struct thin_load *l, const struct names *names,
-			const struct thin_intent *in, struct records *ret)
+			const struct thin_intent *todo, struct records *ret)
 {
-	ret->at = calloc(names->nr + in->nr_put + 1, sizeof(*ret->at));
+	ret->at = calloc(names->nr + todo->nr_put + 1, sizeof(*ret->at));
 	if (!ret->at)
 		return -ENOMEM;
 	/* Copies: records may yet change here, what is written must not. */
-	for (size_t i = 0; l->happened && i < in->nr_put; i++) {
-		int r = thin_volume_conf_copy(in->put[i], &ret->at[ret->nr]);
+	for (size_t i = 0; i < todo->nr_put; i++) {
+		int r = thin_volume_conf_copy(todo->put[i], &ret->at[ret->nr]);
 
 		if (r)
 			return r;
@@ -174,7 +209,7 @@ static int load_volumes(struct thin_load *l, const struct names *names,
 	for (size_t i = 0; i < names->nr; i++) {
 		int r;
 
-		if (l->happened && thin_intent_touches(in, names->at[i]))
+		if (thin_intent_touches(todo, names->at[i]))
 			continue;
 		r = load_volume(l, names->at[i], &ret->at[ret->nr]);
 		if (r)
@@ -247,19 +282,19 @@ static int fill_table(struct thin_load *l, struct records *rec, struct thin_tabl
 }
 
 int thin_load(struct thin_load *l, struct thin_table *ret_table,
-	      struct thin_intent *ret_intent, struct thin_error *e)
+	      struct thin_intent *ret_todo, struct thin_error *e)
 {
 	struct listing list = {.load = l};
-	struct thin_intent in = {0};
+	struct thin_intent todo = {0};
 	struct thin_table table = {0};
 	struct records rec = {0};
 	int r;
 
 	r = list_folder(&list, e);
 	if (!r)
-		r = load_intent(l, &in, e);
+		r = load_journal(l, &todo, e);
 	if (!r)
-		r = load_volumes(l, &list.volumes, &in, &rec);
+		r = load_volumes(l, &list.volumes, &todo, &rec);
 	if (!r)
 		r = fill_table(l, &rec, &table);
 	records_fini(&rec);
@@ -267,14 +302,14 @@ int thin_load(struct thin_load *l, struct thin_table *ret_table,
 	if (r) {
 		names_fini(&list.leftovers);
 		thin_table_fini(&table);
-		thin_intent_fini(&in);
+		thin_intent_fini(&todo);
 		return thin_error_default(e, r, "%s: %s", l->params->files->where,
 					  thin_strerror(r));
 	}
 	l->leftovers = list.leftovers.at;
 	l->nr_leftovers = list.leftovers.nr;
 	*ret_table = table;
-	*ret_intent = in;
+	*ret_todo = todo;
 	return 0;
 }
 

@@ -10,21 +10,20 @@
 struct thin_load {
 	const struct thin_registry_params *params;
 
-	bool interrupted; /* there was an intent */
-	bool happened;	  /* and its change has happened */
+	bool journal; /* there was one */
 
 	char **leftovers; /* files that mean nothing */
 	size_t nr_leftovers;
 };
 
 /*
- * Read all files into @ret_table, as they are once the interrupted change,
- * if any, is settled; that one is then in @ret_intent.
+ * Read all files into @ret_table, as they are once the changes in the
+ * journal, if any, are put in place: those that happened, in @ret_todo.
  * Returns what thin_registry_open() does.  @l needs a thin_load_fini() only
  * where it was 0.
  */
 THIN_MUST_CHECK int thin_load(struct thin_load *l, struct thin_table *ret_table,
-			      struct thin_intent *ret_intent, struct thin_error *e);
+			      struct thin_intent *ret_todo, struct thin_error *e);
 
 /* Remove the leftovers.  Those that stay are reported. */
 void thin_load_clean(struct thin_load *l);

@@ -2,22 +2,25 @@
 /*
  * The registry, when it is open.
  *
- *   state      file .intent       what may happen            [by]
- *   IDLE       none               -> PENDING                 [begin]
- *   PENDING    the change's       -> IDLE, UNSETTLED, BROKEN [finish]
- *                                 -> IDLE, BROKEN            [cancel]
- *                                 -> BROKEN                  [abandon]
- *   UNSETTLED  a change's, which  -> IDLE, BROKEN            [begin, first of all]
- *              has happened
- *   BROKEN     nobody knows       nothing, until it is opened again
+ *   state    what may happen         [by]
+ *   IDLE     -> PENDING, BROKEN      [begin]
+ *            -> BROKEN               [settle]
+ *   PENDING  -> IDLE                 [finish]
+ *            -> IDLE, BROKEN         [cancel]
+ *            -> BROKEN               [abandon]
+ *   BROKEN   nobody knows what is on the disk: nothing, until it is opened
+ *            again, which decides
  *
- * `next` and `intent` belong to a change that is PENDING; `intent` also to
- * one that is UNSETTLED.
+ * A change that is finished is durable by the journal; `todo` is what its
+ * files, and those of the ones before it, still need.  `next` and `intent`
+ * belong to a change that is PENDING.
  */
 #include "registry/volumes.h"
 
+#include "registry/journal.h"
 #include "registry/load.h"
 #include "registry/name.h"
+#include "registry/place.h"
 #include "util/lock.h"
 
 #include <assert.h>
@@ -27,7 +30,6 @@
 enum state {
 	IDLE,
 	PENDING,
-	UNSETTLED,
 	BROKEN
 };
 
@@ -41,6 +43,11 @@ struct thin_registry {
 	enum state state;
 	struct thin_table next;
 	struct thin_intent intent;
+
+	struct thin_journal journal;
+	struct thin_intent todo; /* what is in it, put together */
+	bool misplaced;		 /* files of it are not in place, as far as we know */
+	bool old_journal;	 /* it is one that a crash left */
 };
 
 static void report(const struct thin_registry *reg, const struct thin_error *e)
@@ -55,26 +62,84 @@ static void drop_change(struct thin_registry *reg)
 	thin_table_fini(&reg->next);
 }
 
-/* ---- opening ---- */
+/* ---- settling ---- */
 
-/* On disk, what thin_load() has done in memory. */
-static void settle_on_disk(struct thin_registry *reg, const struct thin_load *load)
+static int place(struct thin_registry *reg, struct thin_error *e)
 {
 	struct thin_files *f = reg->params.files;
-	struct thin_error e = {""};
-	bool unsure = true;
+	int r = thin_place_prepare(f, &reg->todo, e);
+
+	if (!r)
+		r = thin_place_move(f, &reg->todo, e);
+	reg->misplaced = r;
+	return r;
+}
+
+static int forget_journal(struct thin_registry *reg, bool *ret_unsure,
+			  struct thin_error *e)
+{
 	int r;
 
-	if (!load->interrupted)
-		return;
-	if (load->happened)
-		r = thin_intent_apply(f, &reg->intent, /* fresh */ false, &unsure, &e);
-	else
-		r = thin_intent_withdraw(f, &reg->intent, &e);
-	if (r) {
-		report(reg, &e);
-		reg->state = unsure ? BROKEN : UNSETTLED;
+	if (!reg->old_journal)
+		return thin_journal_restart(&reg->journal, ret_unsure, e);
+	r = thin_journal_remove(&reg->journal, ret_unsure, e);
+	reg->old_journal = r;
+	return r;
+}
+
+/* Make durable what is to be done, after which the journal is not needed. */
+static int settle(struct thin_registry *reg, struct thin_error *e)
+{
+	bool unsure = false;
+	int r = 0;
+
+	if (reg->misplaced)
+		r = place(reg, e);
+	if (!r && !thin_intent_empty(&reg->todo)) {
+		r = thin_place_sync(reg->params.files, &reg->todo, e);
+		unsure = r;
 	}
+	if (!r)
+		r = forget_journal(reg, &unsure, e);
+	if (!r)
+		thin_intent_fini(&reg->todo);
+	if (unsure)
+		reg->state = BROKEN;
+	return thin_error_default(e, r, "the registry: %s", thin_strerror(r));
+}
+
+static bool is_settled(const struct thin_registry *reg)
+{
+	return thin_intent_empty(&reg->todo) && !reg->old_journal;
+}
+
+bool thin_registry_settle(struct thin_registry *reg)
+{
+	struct thin_error e = {""};
+
+	if (reg->params.readonly || reg->state != IDLE || is_settled(reg))
+		return true;
+	if (!settle(reg, &e))
+		return true;
+	report(reg, &e);
+	return false;
+}
+
+/* ---- opening ---- */
+
+static void adopt_journal(struct thin_registry *reg)
+{
+	struct thin_error e = {""};
+
+	reg->old_journal = true;
+	reg->misplaced = !thin_intent_empty(&reg->todo);
+	if (reg->params.readonly)
+		return;
+	if (thin_journal_adopt(&reg->journal, &e)) {
+		reg->state = BROKEN;
+		report(reg, &e);
+	}
+	(void)thin_registry_settle(reg);
 }
 
 static int load(struct thin_registry *reg,
@@ -83,15 +148,13 @@ static int load(struct thin_registry *reg,
 	struct thin_load load = {.params = &reg->params};
 	int r;
 
-	r = thin_load(&load, &reg->table, &reg->intent, e);
+	r = thin_load(&load, &reg->table, &reg->todo, e);
 	if (r)
 		return r;
-	if (!reg->params.readonly) {
-		settle_on_disk(reg, &load);
+	if (load.journal)
+		adopt_journal(reg);
+	if (!reg->params.readonly)
 		thin_load_clean(&load);
-	}
-	if (reg->state != UNSETTLED)
-		drop_change(reg);
 	thin_load_fini(&load);
 	return 0;
 }
@@ -106,6 +169,8 @@ int thin_registry_open(const struct thin_registry_params *p, struct thin_registr
 		return -ENOMEM;
 	reg->params = *p;
 	thin_mutex_init(&reg->lock);
+	thin_journal_init(&reg->journal, p->files,
+			  p->journal_bytes ? p->journal_bytes : THIN_JOURNAL_BYTES);
 	r = load(reg, e);
 	if (r)
 		return r;
@@ -113,11 +178,24 @@ int thin_registry_open(const struct thin_registry_params *p, struct thin_registr
 	return 0;
 }
 
+/* All of it is settled. */
+static void remove_journal(struct thin_registry *reg)
+{
+	struct thin_error e = {""};
+	bool unsure;
+
+	if (reg->journal.bytes && thin_journal_remove(&reg->journal, &unsure, &e))
+		report(reg, &e);
+}
+
 void thin_registry_close(struct thin_registry *reg) THIN_NO_THREAD_SAFETY
 {
 	if (!reg)
 		return;
+	if (thin_registry_settle(reg) && reg->state == IDLE)
+		remove_journal(reg);
 	drop_change(reg);
+	thin_intent_fini(&reg->todo);
 	thin_table_fini(&reg->table);
 	thin_mutex_fini(&reg->lock);
 	free(reg);
@@ -204,23 +282,6 @@ int thin_registry_tombstones(struct thin_registry *reg, struct thin_volume_list 
 
 /* ---- changing ---- */
 
-/* What an earlier change left to do. */
-static int settle(struct thin_registry *reg, struct thin_error *e)
-{
-	bool unsure;
-	int r;
-
-	r = thin_intent_apply(reg->params.files, &reg->intent, /* fresh */ false, &unsure,
-			      e);
-	if (!r) {
-		drop_change(reg);
-		reg->state = IDLE;
-	} else if (unsure) {
-		reg->state = BROKEN;
-	}
-	return r;
-}
-
 static int check_state(struct thin_registry *reg, struct thin_error *e)
 {
 	assert(reg->state != PENDING);
@@ -231,7 +292,7 @@ static int check_state(struct thin_registry *reg, struct thin_error *e)
 				      "%s could not be written before: nothing can be "
 				      "changed until the pool is opened again",
 				      reg->params.files->where);
-	return reg->state == UNSETTLED ? settle(reg, e) : 0;
+	return reg->misplaced || reg->old_journal ? settle(reg, e) : 0;
 }
 
 static int copy_table(struct thin_registry *reg, struct thin_table *ret)
@@ -273,13 +334,38 @@ static int prepare(struct thin_registry *reg, const struct thin_change *changes,
 	return thin_error_default(e, r, "the registry: %s", thin_strerror(r));
 }
 
+/* Room for the change in the journal; the files of those before it go first. */
+static int make_room(struct thin_registry *reg, struct thin_error *e)
+{
+	bool room;
+	int r = thin_journal_has_room(&reg->journal, &reg->intent, &room);
+
+	return r || room || is_settled(reg) ? r : settle(reg, e);
+}
+
+static int write_change(struct thin_registry *reg, bool *ret_unsure, struct thin_error *e)
+{
+	struct thin_files *f = reg->params.files;
+	int r;
+
+	r = make_room(reg, e);
+	if (!r)
+		r = thin_place_prepare(f, &reg->intent, e);
+	if (r)
+		return r;
+	r = thin_journal_append(&reg->journal, &reg->intent, ret_unsure, e);
+	if (r)
+		thin_place_drop(f, &reg->intent);
+	return r;
+}
+
 static int announce(struct thin_registry *reg, struct thin_error *e)
 {
 	bool unsure = false;
 	int r = 0;
 
 	if (!thin_intent_empty(&reg->intent))
-		r = thin_intent_store(reg->params.files, &reg->intent, &unsure, e);
+		r = write_change(reg, &unsure, e);
 	if (!r) {
 		reg->state = PENDING;
 		return 0;
@@ -311,24 +397,37 @@ static void switch_tables(struct thin_registry *reg)
 	thin_table_fini(&old);
 }
 
+/*
+ * Without memory to remember what is to be settled nothing more is changed:
+ * the journal has it.
+ */
+static int remember(struct thin_registry *reg, struct thin_error *e)
+{
+	int r = thin_intent_merge(&reg->todo, &reg->intent);
+
+	if (r)
+		reg->state = BROKEN;
+	return thin_error_default(e, r, "the registry: %s", thin_strerror(r));
+}
+
 void thin_registry_finish(struct thin_registry *reg)
 {
 	struct thin_error e = {""};
-	bool unsure = false;
-	int r = 0;
+	int r;
 
 	assert(reg->state == PENDING);
 	switch_tables(reg);
-	if (!thin_intent_empty(&reg->intent))
-		r = thin_intent_apply(reg->params.files, &reg->intent, /* fresh */ true,
-				      &unsure, &e);
+	reg->state = IDLE;
+	r = remember(reg, &e);
 	if (!r) {
-		drop_change(reg);
-		reg->state = IDLE;
-		return;
+		r = thin_place_move(reg->params.files, &reg->intent, &e);
+		reg->misplaced = r;
 	}
-	reg->state = unsure ? BROKEN : UNSETTLED;
-	report(reg, &e);
+	drop_change(reg);
+	if (r)
+		report(reg, &e);
+	if (reg->params.finished)
+		reg->params.finished(reg->params.ctx);
 }
 
 void thin_registry_cancel(struct thin_registry *reg)
@@ -337,8 +436,10 @@ void thin_registry_cancel(struct thin_registry *reg)
 	int r = 0;
 
 	assert(reg->state == PENDING);
-	if (!thin_intent_empty(&reg->intent))
-		r = thin_intent_withdraw(reg->params.files, &reg->intent, &e);
+	if (!thin_intent_empty(&reg->intent)) {
+		thin_place_drop(reg->params.files, &reg->intent);
+		r = thin_journal_withdraw(&reg->journal, &e);
+	}
 	reg->state = r ? BROKEN : IDLE;
 	if (r)
 		report(reg, &e);

@@ -25,13 +25,15 @@
  */
 
 #include "registry/changes.h"
+#include "registry/files.h"
 #include "registry/intent.h"
 
 struct thin_registry;
 
 struct thin_registry_params {
 	struct thin_files *files; /* of DIR/volumes; must outlive the registry */
-	bool readonly; /* change nothing; what is to be done is done in memory */
+	bool readonly;	      /* change nothing; what is to be done is done in memory */
+	size_t journal_bytes; /* whole sectors; 0: THIN_JOURNAL_BYTES */
 
 	/* As the committed metadata has it.  Called in open and begin, without locks. */
 	thin_device_exists_fn *device_exists;
@@ -41,22 +43,28 @@ struct thin_registry_params {
 	 * functions.
 	 */
 	void (*report)(void *ctx, const char *text);
+	/* A change was finished: there is something to settle.  May be NULL. */
+	void (*finished)(void *ctx);
 	void *ctx;
 };
 
 /*
- * Read all volumes; finish or drop the change that a crash interrupted;
- * remove files that it left.
+ * Read all volumes; put in place what is in the journal that a crash left, and
+ * remove other files that it left.
  * A volume whose file can not be used stops only itself: it is in the list,
  * with its `problem`.  Parents exist, and are not in circles.
- * Returns 0; -EUCLEAN (intent.h, D4); -EINVAL (.intent is damaged: file and
+ * Returns 0; -EUCLEAN (intent.h, D4); -EINVAL (.journal is damaged: file and
  * line); -ENOMEM; what device_exists() or the system said.
  * Cost: about 30 us for each volume.
  */
 THIN_MUST_CHECK int thin_registry_open(const struct thin_registry_params *p,
 				       struct thin_registry **ret, struct thin_error *e);
 
-/* NULL is a no-op.  A change that was begun is left to the next open. */
+/*
+ * NULL is a no-op.  Settles what is to be settled, after which there is no
+ * journal; where that fails, it is reported and left to the next open, as is a
+ * change that was begun.
+ */
 void thin_registry_close(struct thin_registry *reg);
 THIN_DEFINE_CLEANUP(struct thin_registry *, thin_registry_close);
 #define _cleanup_registry _cleanup_(thin_registry_closep)
@@ -109,8 +117,8 @@ THIN_MUST_CHECK int thin_registry_tombstones(struct thin_registry *reg,
  * nothing has changed: what thin_changes_make() says; -EROFS; -ESHUTDOWN
  * (writing failed before: open the pool again); what the system said.
  * Durable: the announcement is.
- * Cost: a sync for each record that is new or changed, one for the intent,
- * one for the folder.
+ * Cost: one sync, of a few sectors (journal.h); now and then those of
+ * thin_registry_settle().
  */
 THIN_MUST_CHECK int thin_registry_begin(struct thin_registry *reg,
 					const struct thin_change *changes, size_t nr,
@@ -120,7 +128,7 @@ THIN_MUST_CHECK int thin_registry_begin(struct thin_registry *reg,
  * The pending change was committed: it is now what is read.
  * Can not fail: where its files can not be put in place now, that is
  * reported, and done before the next change or at the next open.
- * Cost: two syncs of the folder.
+ * Durable: it is, by the journal.  Waits for no disk.
  */
 void thin_registry_finish(struct thin_registry *reg);
 
@@ -144,5 +152,14 @@ void thin_registry_abandon(struct thin_registry *reg);
 THIN_MUST_CHECK int thin_registry_change(struct thin_registry *reg,
 					 const struct thin_change *changes, size_t nr,
 					 struct thin_error *e);
+
+/*
+ * Make the files of all finished changes durable, so that the journal is not
+ * needed any more: for a quiet moment, before the files are changed by hand.
+ * A change, for whom the caller serialises.
+ * Returns whether nothing is left to do; where that fails, it is reported.
+ * Cost: a sync for each file that was changed, or one of the file system.
+ */
+bool thin_registry_settle(struct thin_registry *reg);
 
 #endif

@@ -14,6 +14,7 @@
 #include "service/reserves.h"
 #include "service/flatten.h"
 #include "service/service.h"
+#include "service/settler.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -129,6 +130,13 @@ static int device_exists(void *ctx, uint32_t device, bool *ret)
 	return 0;
 }
 
+static void on_finished(void *ctx)
+{
+	struct thinbd *t = ctx;
+
+	thin_settler_kick(t->settler);
+}
+
 static int open_registry(struct thinbd *t, struct thin_error *e)
 {
 	_cleanup_free char *path = NULL;
@@ -146,6 +154,7 @@ static int open_registry(struct thinbd *t, struct thin_error *e)
 		.readonly = t->read_only,
 		.device_exists = device_exists,
 		.report = on_report,
+		.finished = on_finished,
 		.ctx = t,
 	};
 	return thin_registry_open(&params, &t->registry, e);
@@ -195,6 +204,8 @@ static int open_folder(struct thinbd *t, const struct thinbd_params *p, bool *re
 		r = thin_recover(t, e);
 	if (!r && !t->read_only)
 		r = thin_burier_new(t, &t->burier);
+	if (!r && !t->read_only)
+		r = thin_settler_new(t, &t->settler);
 	if (!r && !t->read_only)
 		r = thin_extender_new(t, &t->extender);
 	if (!r && !t->read_only)
@@ -362,6 +373,8 @@ static int start(struct thinbd *t, struct thin_error *e)
 	if (!r)
 		r = thin_burier_start(t->burier);
 	if (!r)
+		r = thin_settler_start(t->settler);
+	if (!r)
 		r = thin_backups_start(t->backups);
 	if (!r && t->attachment.start)
 		r = t->attachment.start(t->attachment.ctx);
@@ -389,6 +402,7 @@ int thinbd_close(struct thinbd *t)
 	thin_jobs_stop(t);
 	thin_backups_stop(t->backups);
 	thin_burier_stop(t->burier);
+	thin_settler_stop(t->settler);
 	thin_close_handles(t);
 	thin_counters_forget_all(t);
 	thin_extender_stop(t->extender);
@@ -397,6 +411,7 @@ int thinbd_close(struct thinbd *t)
 		r = thin_pool_close(t->pool);
 	thin_extender_free(t->extender);
 	thin_burier_free(t->burier);
+	thin_settler_free(t->settler);
 	thin_volume_conf_put(t->the_volume);
 	thin_files_close(t->volume_files);
 	thin_files_close(t->files);

@@ -80,6 +80,7 @@ struct thinbd {
 	struct thin_job *jobs; /* only who starts and who closes the pool */
 
 	struct thin_burier *burier;	/* NULL: table style, or read-only */
+	struct thin_settler *settler;	/* likewise */
 	struct thin_extender *extender; /* NULL: table style, or read-only */
 	struct thin_backups *backups;	/* likewise, or not wanted */
 	struct thin_attachment attachment;

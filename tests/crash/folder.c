@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "folder.h"
 
+#include "registry/journal.h"
+#include "util/checked.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,6 +87,28 @@ static int files_write(struct thin_files *files, const char *name, const char *t
 	return done(f, e, 0);
 }
 
+static int files_overwrite(struct thin_files *files, const char *name, size_t offset,
+			   const char *text, size_t len)
+{
+	struct folder *f = to_folder(files);
+	struct folder_file *file = find(f, name);
+	struct rec_entry *e;
+	char *new;
+
+	if (!file || offset + len > strlen(file->text))
+		return -ENOENT;
+	new = copy_text(file->text);
+	memcpy(new + offset, text, len);
+	if (!record(f, REC_OVERWRITE, name, NULL, new, &e)) {
+		free(new);
+		return 0;
+	}
+	free(file->text);
+	file->text = new;
+	f->changes++;
+	return done(f, e, 0);
+}
+
 static int files_sync(struct thin_files *files, const char *name)
 {
 	struct rec_entry *e;
@@ -162,6 +187,7 @@ static void files_close(struct thin_files *files)
 
 static const struct thin_files_ops files_ops = {
 	.write = files_write,
+	.overwrite = files_overwrite,
 	.sync = files_sync,
 	.rename = files_rename,
 	.unlink = files_unlink,
@@ -215,7 +241,8 @@ static unsigned new_inode(struct track *t, const char *text, bool synced)
 {
 	if (t->nr_inodes == 4 * TRACK_MAX)
 		abort();
-	t->inode[t->nr_inodes] = (struct track_inode){copy_text(text), synced};
+	t->inode[t->nr_inodes] =
+		(struct track_inode){.text = copy_text(text), .synced = synced};
 	return t->nr_inodes++;
 }
 
@@ -290,6 +317,24 @@ static void begin_op(struct track *t, const struct rec_entry *e)
 	t->nr_pending++;
 }
 
+static void overwritten(struct track *t, const struct rec_entry *e)
+{
+	struct track_inode *inode;
+	unsigned i = 0;
+
+	if (!lookup(t, e->name, &i))
+		return;
+	inode = &t->inode[i];
+	if (inode->synced || !inode->before) {
+		free(inode->before);
+		inode->before = inode->text;
+	} else {
+		free(inode->text);
+	}
+	inode->text = copy_text(e->text);
+	inode->synced = false;
+}
+
 static void end_op(struct track *t, const struct rec_entry *e)
 {
 	for (unsigned i = 0; i < t->nr_pending; i++)
@@ -316,6 +361,17 @@ static bool means_nothing(const char *name)
 	return !name[0] || !strncmp(name, THIN_FILES_TMP, strlen(THIN_FILES_TMP));
 }
 
+static bool journal_is_durable(const struct track *t)
+{
+	const struct track_entry *e =
+		find_entry((struct track_entry *)(uintptr_t)t->entry, t->nr_entries,
+			   THIN_JOURNAL_FILE);
+	unsigned now = 0;
+
+	return e && t->inode[e->inode].synced && lookup(t, THIN_JOURNAL_FILE, &now) &&
+	       now == e->inode;
+}
+
 /* O8. */
 static void check_settled(struct track *t, const struct rec_mark *mark)
 {
@@ -325,6 +381,7 @@ static void check_settled(struct track *t, const struct rec_mark *mark)
 
 	for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++)
 		answer |= mark->kind == answers[i] && !mark->result;
+	answer &= !journal_is_durable(t);
 	for (unsigned i = 0; i < t->nr_pending && answer; i++) {
 		const struct track_op *op = &t->pending[i];
 		const char *name = means_nothing(op->to) ? op->from : op->to;
@@ -332,6 +389,11 @@ static void check_settled(struct track *t, const struct rec_mark *mark)
 		if (!means_nothing(name))
 			set_name(t->unsettled, name);
 	}
+}
+
+static bool changes_names(enum rec_op op)
+{
+	return op == REC_MAKE || op == REC_RENAME || op == REC_UNLINK;
 }
 
 void track_step(void *ctx, struct replay *rp, const struct rec_entry *e, bool completes)
@@ -348,9 +410,11 @@ void track_step(void *ctx, struct replay *rp, const struct rec_entry *e, bool co
 		t->inode[inode].synced = true;
 	else if (e->op == REC_SYNC_FOLDER && completes && !e->result)
 		settle(t, e);
-	else if (e->op != REC_SYNC && e->op != REC_SYNC_FOLDER && completes)
+	else if (e->op == REC_OVERWRITE && !completes)
+		overwritten(t, e);
+	else if (changes_names(e->op) && completes)
 		end_op(t, e);
-	else if (e->op != REC_SYNC && e->op != REC_SYNC_FOLDER)
+	else if (changes_names(e->op))
 		begin_op(t, e);
 }
 
@@ -367,8 +431,10 @@ void track_init(struct track *t, const struct folder *before)
 
 void track_fini(struct track *t)
 {
-	for (unsigned i = 0; i < t->nr_inodes; i++)
+	for (unsigned i = 0; i < t->nr_inodes; i++) {
 		free(t->inode[i].text);
+		free(t->inode[i].before);
+	}
 	t->nr_inodes = 0;
 }
 
@@ -392,7 +458,7 @@ static bool legal(const struct track *t, uint64_t set)
 }
 
 /* Where there are many: all of the first so many of them, and none. */
-#define ALL_SUBSETS 6
+#define ALL_SUBSETS 4
 
 static bool choose_set(const struct track *t, unsigned i, uint64_t *ret)
 {
@@ -404,13 +470,30 @@ static bool choose_set(const struct track *t, unsigned i, uint64_t *ret)
 	return i <= t->nr_pending;
 }
 
+/* As it was, with each second sector overwritten or without. */
+static char *half_overwritten(const struct track_inode *inode, bool half)
+{
+	char *text = copy_text(inode->before);
+	size_t len = strlen(text);
+
+	for (size_t at = 0; half && at < len; at += 2 * THIN_JOURNAL_SECTOR)
+		memcpy(text + at, inode->text + at,
+		       thin_min(len - at, THIN_JOURNAL_SECTOR));
+	return text;
+}
+
 /* What is not synced may be there as a whole, in part, or not at all. */
 static void add_file(const struct track *t, const struct track_entry *e, unsigned content,
 		     struct folder *ret)
 {
 	const struct track_inode *inode = &t->inode[e->inode];
-	char *text = copy_text(inode->text);
+	char *text;
 
+	if (!inode->synced && content && inode->before) {
+		put(ret, e->name, half_overwritten(inode, content == 2));
+		return;
+	}
+	text = copy_text(inode->text);
 	if (!inode->synced && content)
 		text[content == 1 ? 0 : strlen(text) / 2] = 0;
 	put(ret, e->name, text);

@@ -7,8 +7,9 @@
  * like the storages; and what crashes can leave of it (F1 to F4 of
  * registry/files.h).
  *
- *  O8  When a change is answered, all that was done to the folder for it is
- *      durable, but for what means nothing (THIN_FILES_TMP).
+ *  O8  When a change is answered, the registry's journal is durable, or all
+ *      that was done to the folder is, but for what means nothing
+ *      (THIN_FILES_TMP).
  */
 
 #include "replay.h"
@@ -42,6 +43,7 @@ uint64_t folder_hash(const struct folder *f);
 
 struct track_inode {
 	char *text;
+	char *before; /* where it was overwritten: what it was when it was synced */
 	bool synced;
 };
 

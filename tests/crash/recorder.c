@@ -517,17 +517,12 @@ uint64_t rec_now(struct recorder *rec)
 const char *rec_describe(const struct rec_entry *e)
 {
 	static const char *const ops[] = {
-		[REC_WRITE] = "write",
-		[REC_ZERO] = "zero",
-		[REC_PUNCH] = "punch",
-		[REC_RESIZE] = "resize",
-		[REC_FLUSH] = "flush",
-		[REC_MARK] = "mark",
-		[REC_MAKE] = "make",
-		[REC_RENAME] = "rename",
-		[REC_UNLINK] = "unlink",
-		[REC_SYNC] = "sync",
-		[REC_SYNC_FOLDER] = "sync folder",
+		[REC_WRITE] = "write",	 [REC_ZERO] = "zero",
+		[REC_PUNCH] = "punch",	 [REC_RESIZE] = "resize",
+		[REC_FLUSH] = "flush",	 [REC_MARK] = "mark",
+		[REC_MAKE] = "make",	 [REC_OVERWRITE] = "overwrite",
+		[REC_RENAME] = "rename", [REC_UNLINK] = "unlink",
+		[REC_SYNC] = "sync",	 [REC_SYNC_FOLDER] = "sync folder",
 	};
 	static _Thread_local char text[160];
 

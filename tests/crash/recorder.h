@@ -39,10 +39,11 @@ enum rec_op {
 	REC_FLUSH,
 	REC_MARK,
 	/* of a folder */
-	REC_MAKE,   /* file @name, with @text */
-	REC_RENAME, /* @name to @other */
-	REC_UNLINK, /* @name */
-	REC_SYNC,   /* the content of @name */
+	REC_MAKE,      /* file @name, with @text */
+	REC_OVERWRITE, /* some of @name, which is then @text */
+	REC_RENAME,    /* @name to @other */
+	REC_UNLINK,    /* @name */
+	REC_SYNC,      /* the content of @name */
 	REC_SYNC_FOLDER,
 };
 

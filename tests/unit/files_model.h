@@ -18,14 +18,18 @@
 #include <stdio.h>
 
 #define MODEL_FILES   40
-#define MODEL_PENDING 64
+#define MODEL_PENDING 128
 #define MODEL_NAME    64
 
-/* A file's content, which is written once, as a whole. */
+/*
+ * A file's content.  It never changes, but for `synced`: what is overwritten
+ * gets a new one, since models share them.
+ */
 struct model_inode {
 	const char *text;
 	size_t len;
 	bool synced;
+	const char *before; /* what it was when it was synced; NULL: nothing */
 };
 
 struct model_entry {
@@ -51,12 +55,13 @@ struct model {
 	struct model_op pending[MODEL_PENDING]; /* done and not durable */
 	size_t nr_pending;
 
-	size_t events; /* so far */
-	size_t cut;    /* from this event on the power is off */
-	size_t fail;   /* this event fails, */
-	int fail_with; /* with this, unless 0 */
-	bool sticky;   /* and so do all of its kind after it */
-	char failed;   /* the kind that did */
+	size_t events;	 /* so far */
+	size_t cut;	 /* from this event on the power is off */
+	size_t fail;	 /* this event fails, */
+	int fail_with;	 /* with this, unless 0 */
+	bool sticky;	 /* and so do all of its kind after it */
+	char failed;	 /* the kind that did, */
+	bool failed_new; /* of a file that means nothing yet */
 };
 
 /* ---- memory that lasts until model_forget_all() ---- */
@@ -130,7 +135,7 @@ static inline struct model_inode *model_inode(const char *text, size_t len)
 	char *copy = model_alloc(len + 1);
 
 	memcpy(copy, text, len);
-	*i = (struct model_inode){copy, len, false};
+	*i = (struct model_inode){.text = copy, .len = len};
 	return i;
 }
 
@@ -141,15 +146,17 @@ static inline struct model *model_of(struct thin_files *f)
 	return (struct model *)f;
 }
 
-/* One event of @kind; what it fails with, if it does. */
-static inline int model_event(struct model *m, char kind)
+/* One event of @kind, with @name; what it fails with, if it does. */
+static inline int model_event(struct model *m, char kind, const char *name)
 {
 	size_t i = m->events++;
 
 	if (i >= m->cut)
 		return -EIO;
-	if (m->fail_with && i == m->fail)
+	if (m->fail_with && i == m->fail) {
 		m->failed = kind;
+		m->failed_new = !strncmp(name, THIN_FILES_TMP, strlen(THIN_FILES_TMP));
+	}
 	if (m->failed && (i == m->fail || (m->sticky && kind == m->failed)))
 		return m->fail_with;
 	return 0;
@@ -170,7 +177,7 @@ static inline void model_perform(struct model *m, const char *from, const char *
 static inline int model_write(struct thin_files *f, const char *name, const char *text,
 			      size_t len)
 {
-	int r = model_event(model_of(f), 'w');
+	int r = model_event(model_of(f), 'w', name);
 
 	if (r)
 		return r;
@@ -178,10 +185,42 @@ static inline int model_write(struct thin_files *f, const char *name, const char
 	return 0;
 }
 
+static inline void model_exchange(struct model *m, struct model_inode *old,
+				  struct model_inode *new)
+{
+	for (size_t i = 0; i < m->now.nr; i++)
+		if (m->now.entry[i].inode == old)
+			m->now.entry[i].inode = new;
+	for (size_t i = 0; i < m->durable.nr; i++)
+		if (m->durable.entry[i].inode == old)
+			m->durable.entry[i].inode = new;
+	for (size_t i = 0; i < m->nr_pending; i++)
+		if (m->pending[i].inode == old)
+			m->pending[i].inode = new;
+}
+
+static inline int model_overwrite(struct thin_files *f, const char *name, size_t offset,
+				  const char *text, size_t len)
+{
+	struct model_entry *e = model_find(&model_of(f)->now, name);
+	struct model_inode *old, *new;
+	int r = model_event(model_of(f), 'o', name);
+
+	if (r || !e)
+		return r ? r : -ENOENT;
+	old = e->inode;
+	assert_true(offset + len <= old->len);
+	new = model_inode(old->text, old->len);
+	memcpy((char *)(uintptr_t) new->text + offset, text, len);
+	new->before = old->synced ? old->text : old->before;
+	model_exchange(model_of(f), old, new);
+	return 0;
+}
+
 static inline int model_sync(struct thin_files *f, const char *name)
 {
 	struct model_entry *e = model_find(&model_of(f)->now, name);
-	int r = model_event(model_of(f), 's');
+	int r = model_event(model_of(f), 's', name);
 
 	if (r || !e)
 		return r ? r : -ENOENT;
@@ -192,7 +231,7 @@ static inline int model_sync(struct thin_files *f, const char *name)
 static inline int model_sync_all(struct thin_files *f)
 {
 	struct model *m = model_of(f);
-	int r = model_event(m, 'S');
+	int r = model_event(m, 'S', "");
 
 	for (size_t i = 0; i < m->now.nr && !r; i++)
 		m->now.entry[i].inode->synced = true;
@@ -202,7 +241,7 @@ static inline int model_sync_all(struct thin_files *f)
 static inline int model_rename(struct thin_files *f, const char *from, const char *to)
 {
 	struct model_entry *e = model_find(&model_of(f)->now, from);
-	int r = model_event(model_of(f), 'r');
+	int r = model_event(model_of(f), 'r', from);
 
 	if (r || !e)
 		return r ? r : -ENOENT;
@@ -213,7 +252,7 @@ static inline int model_rename(struct thin_files *f, const char *from, const cha
 static inline int model_unlink(struct thin_files *f, const char *name)
 {
 	struct model_entry *e = model_find(&model_of(f)->now, name);
-	int r = model_event(model_of(f), 'u');
+	int r = model_event(model_of(f), 'u', name);
 
 	if (r || !e)
 		return r ? r : -ENOENT;
@@ -224,7 +263,7 @@ static inline int model_unlink(struct thin_files *f, const char *name)
 static inline int model_sync_folder(struct thin_files *f)
 {
 	struct model *m = model_of(f);
-	int r = model_event(m, 'd');
+	int r = model_event(m, 'd', "");
 
 	if (r)
 		return r;
@@ -255,7 +294,10 @@ static inline int model_read(struct thin_files *f, const char *name, size_t max,
 		return -ENOENT;
 	if (e->inode->len > max)
 		return -EFBIG;
-	*ret_text = strndup(e->inode->text, e->inode->len);
+	*ret_text = malloc(e->inode->len + 1);
+	assert_non_null(*ret_text);
+	memcpy(*ret_text, e->inode->text, e->inode->len);
+	(*ret_text)[e->inode->len] = '\0';
 	*ret_len = e->inode->len;
 	return 0;
 }
@@ -267,6 +309,7 @@ static inline void model_close(struct thin_files *f)
 
 static const struct thin_files_ops model_ops = {
 	.write = model_write,
+	.overwrite = model_overwrite,
 	.sync = model_sync,
 	.sync_all = model_sync_all,
 	.rename = model_rename,
@@ -290,10 +333,40 @@ static inline void model_init(struct model *m)
 /* What becomes of content that was not synced. */
 enum model_content {
 	MODEL_WHOLE,
-	MODEL_HALF,
-	MODEL_EMPTY,
+	MODEL_HALF,  /* of what was overwritten each second sector */
+	MODEL_OTHER, /* or the other ones; of a file its length, and zeros */
+	MODEL_EMPTY, /* or nothing of it */
 	MODEL_CONTENTS
 };
+
+#define MODEL_SECTOR 512
+
+static inline struct model_inode *model_half_overwritten(const struct model_inode *i,
+							 enum model_content content)
+{
+	struct model_inode *ret = model_inode(i->before, i->len);
+
+	for (size_t at = 0; at < i->len && content != MODEL_EMPTY; at += MODEL_SECTOR) {
+		size_t len = i->len - at < MODEL_SECTOR ? i->len - at : MODEL_SECTOR;
+
+		if (content == MODEL_WHOLE ||
+		    (at / MODEL_SECTOR) % 2 == (content == MODEL_OTHER))
+			memcpy((char *)(uintptr_t)ret->text + at, i->text + at, len);
+	}
+	return ret;
+}
+
+static inline struct model_inode *model_half_written(const struct model_inode *i,
+						     enum model_content content)
+{
+	struct model_inode *ret = model_inode(i->text, i->len);
+
+	if (content == MODEL_OTHER)
+		memset((char *)(uintptr_t)ret->text, 0, i->len);
+	if (content == MODEL_HALF || content == MODEL_EMPTY)
+		ret->len = content == MODEL_HALF ? i->len / 2 : 0;
+	return ret;
+}
 
 /*
  * What is found after @m lost power: @ret is what was durable, and of what
@@ -311,9 +384,10 @@ static inline void model_crash(const struct model *m, uint64_t mask,
 		struct model_inode **at = &ret->now.entry[i].inode;
 		struct model_inode *old = *at;
 
-		if (old->synced || content == MODEL_WHOLE)
+		if (old->synced)
 			continue;
-		*at = model_inode(old->text, content == MODEL_HALF ? old->len / 2 : 0);
+		*at = old->before ? model_half_overwritten(old, content)
+				  : model_half_written(old, content);
 		(*at)->synced = true;
 	}
 	/* It is on the disk now. */

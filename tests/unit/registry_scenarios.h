@@ -9,6 +9,7 @@
 
 #include "files_model.h"
 
+#include "registry/journal.h"
 #include "registry/volumes.h"
 
 /* The metadata, as far as it matters: a bit for each device that it has. */
@@ -28,6 +29,7 @@ static inline int open_registry(struct model *m, struct devices *d, bool readonl
 	struct thin_registry_params p = {
 		.files = &m->files,
 		.readonly = readonly,
+		.journal_bytes = 4 * THIN_JOURNAL_SECTOR, /* three small changes */
 		.device_exists = device_exists,
 		.ctx = d,
 	};
@@ -77,6 +79,42 @@ static inline void make_pool(struct model *m)
 	assert_int_equal(thin_string_set(&user->origin, "thin:vm1"), 0);
 	put_volume(m, user);
 	put_volume(m, volume(".deleting-5", 5, NULL));
+}
+
+/*
+ * How many changes there were before: none, so that the journal is made; some
+ * that are in it; as many as it holds, so that it begins anew.
+ */
+static const unsigned warm_ups[] = {0, 1, 3};
+
+static inline void warm_up(struct thin_registry *reg, unsigned times)
+{
+	struct thin_error e = {""};
+
+	for (unsigned i = 0; i < times; i++) {
+		_cleanup_volume_conf struct thin_volume_conf *v = volume("user", 4, NULL);
+		struct thin_change change = {THIN_CHANGE_UPDATE, .volume = v};
+
+		v->size += (i + 1) * UINT64_C(4096);
+		assert_int_equal(thin_string_set(&v->origin, "thin:vm1"), 0);
+		if (thin_registry_change(reg, &change, 1, &e))
+			fail_msg("%s", e.text);
+	}
+}
+
+/* The pool, open, after so many changes. */
+static inline struct thin_registry *open_pool(struct model *m, struct devices *d,
+					      unsigned times)
+{
+	struct thin_registry *reg;
+	struct thin_error e = {""};
+
+	make_pool(m);
+	d->bits = BEFORE_BITS;
+	if (open_registry(m, d, false, &reg, &e))
+		fail_msg("%s", e.text);
+	warm_up(reg, times);
+	return reg;
 }
 
 /* ---- the changes ---- */
@@ -283,29 +321,30 @@ static inline void say(struct thin_registry *reg, char ret[STATE_TEXT])
 	say_list(&list, ret);
 }
 
-/* What the pool is before and after the scenario. */
+/* What the pool is before and after the scenario; so many events until then. */
 struct states {
 	char before[STATE_TEXT], after[STATE_TEXT];
-	size_t events_begin, events_all;
+	size_t events_warm, events_begin, events_finish, events_all;
 };
 
-static inline void run_well(const struct scenario *s, struct states *ret)
+static inline void run_well(const struct scenario *s, unsigned warm, struct states *ret)
 {
-	struct devices d = {BEFORE_BITS};
+	struct devices d;
 	struct thin_error e = {""};
 	struct thin_registry *reg;
 	struct model m;
 
-	make_pool(&m);
-	assert_int_equal(open_registry(&m, &d, false, &reg, &e), 0);
+	reg = open_pool(&m, &d, warm);
+	ret->events_warm = m.events;
 	say(reg, ret->before);
 	if (begin(s, reg, &e))
 		fail_msg("%s: %s", s->name, e.text);
 	ret->events_begin = m.events;
 	thin_registry_finish(reg);
-	ret->events_all = m.events;
+	ret->events_finish = m.events;
 	say(reg, ret->after);
 	thin_registry_close(reg);
+	ret->events_all = m.events;
 	assert_string_not_equal(ret->before, ret->after);
 }
 

@@ -50,6 +50,21 @@ static void written_renamed_removed(void **state)
 	assert_int_equal(dir->ops->sync(dir, "a"), -ENOENT);
 }
 
+static void overwritten(void **state)
+{
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(dir->ops->write(dir, "a", "one two", 7), 0);
+	assert_int_equal(dir->ops->overwrite(dir, "a", 4, "six", 3), 0);
+	assert_int_equal(dir->ops->sync(dir, "a"), 0);
+	has("a", "one six");
+	assert_int_equal(stat(scratch("a"), &st), 0);
+	assert_int_equal(st.st_size, 7);
+	assert_int_equal(dir->ops->overwrite(dir, "b", 0, "x", 1), -ENOENT);
+	assert_int_equal(access(scratch("b"), F_OK), -1);
+}
+
 static void only_the_owner_reads(void **state)
 {
 	struct stat st;
@@ -179,6 +194,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(written_renamed_removed),
+		cmocka_unit_test(overwritten),
 		cmocka_unit_test(only_the_owner_reads),
 		cmocka_unit_test(belongs_to_the_folders_owner),
 		cmocka_unit_test(links_are_not_followed),

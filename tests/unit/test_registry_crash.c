@@ -9,6 +9,8 @@
 
 #include "seeded.h"
 
+#include "util/crc32c.h"
+
 static struct seeded rnd;
 
 /* ---- images that were looked at already ---- */
@@ -40,39 +42,44 @@ static void forget_seen(void)
 
 /* ---- all that may be found after a crash ---- */
 
-/* More than this many operations pending: not all subsets, but some. */
-#define ALL_SUBSETS 7
-#define SOME	    64
+/* Of each crash so many random images, besides the two simplest ones. */
+static size_t some;
 
-static size_t nr_masks(const struct model *m)
+static bool all_subsets(const struct model *m)
 {
-	return m->nr_pending <= ALL_SUBSETS ? (size_t)1 << m->nr_pending
-					    : 2 * m->nr_pending + 2 + SOME;
+	return m->nr_pending < 16 && (size_t)1 << m->nr_pending <= some;
 }
 
-/* None, all, each prefix, each one left out, and random ones. */
+/* None, all; else a prefix, one left out, or anything. */
 static uint64_t mask(const struct model *m, size_t i)
 {
 	size_t n = m->nr_pending;
 
-	if (n <= ALL_SUBSETS)
-		return i;
-	if (i <= n)
-		return (UINT64_C(1) << i) - 1;
-	if (i <= 2 * n)
-		return ~(UINT64_C(1) << (i - n - 1));
-	return seeded_next(&rnd);
+	if (i < 2 || all_subsets(m))
+		return i == 1 && n > 1 && !all_subsets(m) ? ~UINT64_C(0) : i;
+	switch (seeded_below(&rnd, 3)) {
+	case 0:
+		return (UINT64_C(1) << seeded_below(&rnd, n)) - 1;
+	case 1:
+		return ~(UINT64_C(1) << seeded_below(&rnd, n));
+	default:
+		return seeded_next(&rnd);
+	}
 }
 
 static void each_image(const struct model *m, uint64_t key,
 		       void (*fn)(const struct model *image, void *ctx), void *ctx)
 {
+	bool all = all_subsets(m);
+	size_t nr = all ? (size_t)1 << m->nr_pending : some + 2;
 	int contents = model_has_unsynced(m) ? MODEL_CONTENTS : 1;
 
-	for (size_t i = 0; i < nr_masks(m); i++)
+	for (size_t i = 0; i < nr; i++)
 		for (int content = 0; content < contents; content++) {
 			struct model image;
 
+			if (!all && i > 1 && seeded_below(&rnd, (uint64_t)contents))
+				continue;
 			model_crash(m, mask(m, i), (enum model_content)content, &image);
 			if (!first_time(model_hash(&image) * 31 + key))
 				continue;
@@ -86,6 +93,7 @@ static void each_image(const struct model *m, uint64_t key,
 /* A crash: which change, where, what the metadata is, what must be found. */
 struct crash {
 	const struct scenario *scenario;
+	unsigned warm;
 	const struct states *states;
 	size_t cut;
 	struct devices devices;
@@ -154,26 +162,27 @@ static void second_image(const struct model *image, void *ctx)
 	assert_clean(&m);
 }
 
-/* What the first open found, all later ones must find. */
-static void crash_again(struct crash *c, const struct model *image, const char *found)
+/* What the first open, of so many events, found, all later ones must find. */
+static void crash_again(struct crash *c, const struct model *image, size_t events,
+			const char *found)
 {
 	struct crash second = *c;
-	size_t events;
 
 	second.wanted = found;
-	second.second_cut = 0;
-	do {
+	for (size_t i = 0; i < events; i++) {
 		struct model m = *image;
 		struct thin_registry *reg = NULL;
 		struct thin_error e;
 
-		m.cut = second.second_cut;
+		/* All of them where there is time, or one after the other. */
+		m.cut = second.second_cut = some > events ? i : nr_seen % events;
 		if (!open_registry(&m, &second.devices, false, &reg, &e))
 			thin_registry_close(reg);
-		events = m.events;
 		each_image(&m, salt(&second) + (UINT64_C(1) << 40), second_image,
 			   &second);
-	} while (second.second_cut++ < events);
+		if (some <= events)
+			return;
+	}
 }
 
 /* It can be worked with: another change, durable at its end. */
@@ -195,14 +204,16 @@ static void first_image(const struct model *image, void *ctx)
 {
 	struct model m = *image;
 	char readonly[STATE_TEXT], found[STATE_TEXT];
+	size_t events;
 
 	open_and_say(ctx, &m, true, readonly);
 	assert_int_equal(m.events, 0);
 	open_and_say(ctx, &m, false, found);
 	assert_string_equal(readonly, found);
 	assert_clean(&m);
+	events = m.events;
 	work_on(ctx, &m);
-	crash_again(ctx, image, found);
+	crash_again(ctx, image, events, found);
 }
 
 /* ---- the first crash ---- */
@@ -214,16 +225,14 @@ enum ending {
 };
 
 /* Run @s, until the power goes at event @cut. */
-static void run_until(const struct scenario *s, size_t cut, enum ending ending,
-		      struct model *m)
+static void run_until(const struct scenario *s, unsigned warm, size_t cut,
+		      enum ending ending, struct model *m)
 {
-	struct devices d = {BEFORE_BITS};
-	struct thin_registry *reg;
+	struct devices d;
+	struct thin_registry *reg = open_pool(m, &d, warm);
 	struct thin_error e;
 
-	make_pool(m);
 	m->cut = cut;
-	assert_int_equal(open_registry(m, &d, false, &reg, &e), 0);
 	if (!begin(s, reg, &e)) {
 		d.bits = bits_after(s);
 		if (ending == FINISH)
@@ -247,38 +256,43 @@ static void crash_at(struct crash *c, enum ending ending, bool committed)
 		c->wanted = c->states->after; /* it was durable */
 	else
 		c->wanted = NULL;
-	run_until(c->scenario, c->cut, ending, &m);
+	run_until(c->scenario, c->warm, c->cut, ending, &m);
 	each_image(&m, salt(c), first_image, c);
+}
+
+static void every_cut_of(const struct scenario *s, unsigned warm, enum ending ending)
+{
+	struct states states;
+
+	run_well(s, warm, &states);
+	for (size_t cut = states.events_warm; cut <= states.events_all + 1; cut++) {
+		struct crash c = {
+			.scenario = s, .warm = warm, .states = &states, .cut = cut};
+
+		/* In begin it was not, and in finish it was. */
+		if (cut <= states.events_begin || ending != FINISH)
+			crash_at(&c, ending, false);
+		if (cut >= states.events_begin && ending != CANCEL)
+			crash_at(&c, ending, true);
+	}
+	forget_seen();
+	model_forget_all();
 }
 
 static void every_cut(enum ending ending)
 {
-	for (size_t i = 0; i < ARRAY_LEN(scenarios); i++) {
-		const struct scenario *s = &scenarios[i];
-		struct states states;
-
-		run_well(s, &states);
-		for (size_t cut = 0; cut <= states.events_all + 1; cut++) {
-			struct crash c = {.scenario = s, .states = &states, .cut = cut};
-
-			/* In begin it was not, and in finish it was. */
-			if (cut <= states.events_begin || ending != FINISH)
-				crash_at(&c, ending, false);
-			if (cut >= states.events_begin && ending != CANCEL)
-				crash_at(&c, ending, true);
-		}
-		forget_seen();
-		model_forget_all();
-	}
+	nr_images = 0;
+	for (size_t i = 0; i < ARRAY_LEN(scenarios); i++)
+		for (size_t w = 0; w < ARRAY_LEN(warm_ups); w++)
+			every_cut_of(&scenarios[i], warm_ups[w], ending);
+	printf("%zu images\n", nr_images);
 }
 
 static void every_cut_of_a_change(void **state)
 {
 	(void)state;
 	rnd = seeded_start("every_cut_of_a_change");
-	nr_images = 0;
 	every_cut(FINISH);
-	printf("%zu images\n", nr_images);
 }
 
 static void every_cut_of_a_cancel(void **state)
@@ -295,18 +309,49 @@ static void abandoned(void **state)
 	every_cut(ABANDON);
 }
 
-/* After finish() nothing is pending: what was acknowledged is durable. */
-static void acknowledged_is_durable(void **state)
+/* After close() nothing is pending, and nothing but the volumes' files is left. */
+static void closed_is_clean(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(scenarios); i++) {
 		struct model m;
 
-		run_until(&scenarios[i], SIZE_MAX, FINISH, &m);
+		run_until(&scenarios[i], 1, SIZE_MAX, FINISH, &m);
+		assert_int_equal(m.nr_pending, 0);
+		assert_false(model_has_unsynced(&m));
+		assert_clean(&m);
+		run_until(&scenarios[i], 1, SIZE_MAX, CANCEL, &m);
 		assert_int_equal(m.nr_pending, 0);
 		assert_clean(&m);
-		run_until(&scenarios[i], SIZE_MAX, CANCEL, &m);
-		assert_clean(&m);
+		model_forget_all();
+	}
+}
+
+/* What is settled needs no journal, and stays settled without one. */
+static void settled_without_a_journal(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(scenarios); i++) {
+		struct devices d;
+		struct thin_error e;
+		struct model m, image;
+		struct states states;
+		struct thin_registry *reg;
+		char found[STATE_TEXT];
+
+		run_well(&scenarios[i], 1, &states);
+		reg = open_pool(&m, &d, 1);
+		assert_int_equal(begin(&scenarios[i], reg, &e), 0);
+		d.bits = bits_after(&scenarios[i]);
+		thin_registry_finish(reg);
+		assert_true(thin_registry_settle(reg));
+		model_crash(&m, 0, MODEL_EMPTY, &image);
+		model_drop(&image.now, THIN_JOURNAL_FILE);
+		thin_registry_close(reg);
+		assert_int_equal(open_registry(&image, &d, false, &reg, &e), 0);
+		say(reg, found);
+		assert_string_equal(found, states.after);
+		thin_registry_close(reg);
 		model_forget_all();
 	}
 }
@@ -322,8 +367,8 @@ static void evidence_that_does_not_fit(void **state)
 	struct model m, again;
 
 	(void)state;
-	run_well(&scenarios[1], &states); /* a snapshot group */
-	run_until(&scenarios[1], states.events_begin, ABANDON, &m);
+	run_well(&scenarios[1], 0, &states); /* a snapshot group */
+	run_until(&scenarios[1], 0, states.events_begin, ABANDON, &m);
 	again = m;
 	d.bits = BEFORE_BITS | 1u << 8; /* one of two */
 	assert_int_equal(open_registry(&m, &d, false, &reg, &e), -EUCLEAN);
@@ -359,8 +404,20 @@ static void lost_devices_decide_nothing(void **state)
 	model_forget_all();
 }
 
-/* An intent that does not read is not guessed at. */
-static void damaged_intent(void **state)
+/* A change that is whole and does not read is not guessed at. */
+static void put_journal(struct model *m, const char *text)
+{
+	char rest[1000], journal[1100];
+	size_t n = (size_t)snprintf(rest, sizeof(rest),
+				    "; change 7 after a finished one; %zu bytes\n%s",
+				    strlen(text), text);
+
+	assert_true(n < sizeof(rest));
+	n = (size_t)sprintf(journal, "# crc32c %08x%s", thin_crc32c(rest, n), rest);
+	model_add(&m->now, THIN_JOURNAL_FILE, model_inode(journal, n));
+}
+
+static void damaged_change(void **state)
 {
 	static const char *const texts[] = {
 		"",
@@ -383,10 +440,9 @@ static void damaged_intent(void **state)
 		struct model m;
 
 		make_pool(&m);
-		model_add(&m.now, THIN_INTENT_FILE,
-			  model_inode(texts[i], strlen(texts[i])));
+		put_journal(&m, texts[i]);
 		assert_int_equal(open_registry(&m, &d, false, &reg, &e), -EINVAL);
-		assert_has(e.text, "volumes/.intent:");
+		assert_has(e.text, "volumes/.journal:");
 		assert_int_equal(m.events, 0);
 	}
 	model_forget_all();
@@ -398,11 +454,15 @@ int main(void)
 		cmocka_unit_test(every_cut_of_a_change),
 		cmocka_unit_test(every_cut_of_a_cancel),
 		cmocka_unit_test(abandoned),
-		cmocka_unit_test(acknowledged_is_durable),
+		cmocka_unit_test(closed_is_clean),
+		cmocka_unit_test(settled_without_a_journal),
 		cmocka_unit_test(evidence_that_does_not_fit),
 		cmocka_unit_test(lost_devices_decide_nothing),
-		cmocka_unit_test(damaged_intent),
+		cmocka_unit_test(damaged_change),
 	};
 
+	const char *given = getenv("THINBD_IMAGES");
+
+	some = given ? strtoul(given, NULL, 0) : 4;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,8 @@
 /* The registry on a real folder; what crashes and errors do is tested apart. */
 #include "scratch.h"
 
+#include "registry/files.h"
+#include "registry/journal.h"
 #include "registry/volumes.h"
 #include "util/lock.h"
 
@@ -126,9 +128,9 @@ static void a_life(void **state)
 	assert_string_equal(held->name, "vm1"); /* who has one keeps it */
 	assert_int_equal(thin_registry_change(reg, &bury, 1, &error), 0);
 	assert_true(file_is_there(".deleting-101.conf"));
-	assert_false(file_is_there(THIN_INTENT_FILE));
 
 	thin_registry_close(reg);
+	assert_false(file_is_there(THIN_JOURNAL_FILE));
 	reg = open_it(false);
 	assert_string_equal(reports, "");
 	assert_int_equal(thin_registry_list(reg, &list), 0);
@@ -152,10 +154,10 @@ static void pending_is_not_read(void **state)
 
 	(void)state;
 	assert_int_equal(thin_registry_begin(reg, &c, 1, &error), 0);
-	assert_true(file_is_there(THIN_INTENT_FILE));
+	assert_true(file_is_there(THIN_JOURNAL_FILE));
 	assert_int_equal(thin_registry_find(reg, "vm1", &found, &error), -ENOENT);
 	thin_registry_cancel(reg);
-	assert_false(file_is_there(THIN_INTENT_FILE));
+	assert_false(file_is_there(".tmp-vm1.conf"));
 	assert_int_equal(thin_registry_find(reg, "vm1", &found, &error), -ENOENT);
 	assert_int_equal(thin_registry_begin(reg, &c, 1, &error), 0);
 	thin_registry_finish(reg);
@@ -174,7 +176,7 @@ static void no_change_no_writing(void **state)
 
 	(void)state;
 	assert_int_equal(thin_registry_begin(reg, NULL, 0, &error), 0);
-	assert_false(file_is_there(THIN_INTENT_FILE));
+	assert_false(file_is_there(THIN_JOURNAL_FILE));
 	thin_registry_finish(reg);
 	assert_int_equal(thin_registry_begin(reg, NULL, 0, &error), 0);
 	thin_registry_cancel(reg);
@@ -318,7 +320,7 @@ static void interruption_is_reported(void **state)
 	reg = open_it(false);
 	assert_has(reports, "volumes: a change was interrupted; it is dropped");
 	assert_false(file_is_there(".tmp-vm1.conf"));
-	assert_false(file_is_there(THIN_INTENT_FILE));
+	assert_false(file_is_there(THIN_JOURNAL_FILE));
 }
 
 /* A deletion after which the device is gone is finished, with its device. */
@@ -336,7 +338,7 @@ static void deletion_is_finished(void **state)
 	thin_registry_close(reg);
 	lost_device = 1;
 	reg = open_it(false);
-	assert_has(reports, "it is finished now");
+	assert_has(reports, "the last changes are put in place");
 	assert_false(file_is_there("vm1.conf"));
 }
 
