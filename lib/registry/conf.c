@@ -3,6 +3,7 @@
 
 #include "registry/conf_scan.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -160,6 +161,149 @@ int thin_conf_read(const struct thin_conf *c, const config_setting_t *group,
 					      c->where, keys->name);
 	return 0;
 }
+
+/* --- texts as we write them ------------------------------------------------- */
+
+/*
+ * "key = value;" again and again, each value one that means the same to anybody:
+ * plain strings, decimal numbers, true and false.  Whatever else there is, errors
+ * above all, is libconfig's to judge.
+ */
+struct flat {
+	struct thin_scanner scanner;
+	const struct thin_conf_key *keys;
+	void *object;
+	uint64_t seen; /* a bit for each of the keys */
+};
+
+static bool next_is(struct thin_scanner *s, char sign)
+{
+	struct thin_token t;
+
+	return !thin_scan(s, &t, NULL) && t.kind == THIN_TOKEN_SIGN && *t.text == sign;
+}
+
+/* One that was not there before, or NULL. */
+static const struct thin_conf_key *flat_key(struct flat *f, const struct thin_token *t)
+{
+	for (size_t i = 0; f->keys[i].name && i < 64; i++) {
+		const struct thin_conf_key *key = &f->keys[i];
+
+		if (strncmp(key->name, t->text, t->len) || key->name[t->len])
+			continue;
+		if (f->seen & UINT64_C(1) << i)
+			return NULL;
+		f->seen |= UINT64_C(1) << i;
+		return key;
+	}
+	return NULL;
+}
+
+/* Of 64 bits, without zeros before it; an L is dropped. */
+static bool plain_number(char *text)
+{
+	const char *digits = text + (*text == '-');
+	char *end;
+
+	errno = 0;
+	(void)strtoll(text, &end, 10);
+	if (errno || !isdigit((unsigned char)*digits) ||
+	    (*digits == '0' && end > digits + 1))
+		return false;
+	if (*end == 'L' && !end[1])
+		*end = '\0';
+	return !*end;
+}
+
+static bool plain_string(const char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < 0x20 || *text == '\\')
+			return false;
+	return true;
+}
+
+/* The value @t, as thin_conf_set() wants it, and its type; false: not plain. */
+static bool flat_value(const struct thin_token *t, char *buf, size_t size, int *ret_type)
+{
+	bool string = t->kind == THIN_TOKEN_STRING;
+	size_t len = string ? t->len - 2 : t->len;
+
+	if (len >= size)
+		return false;
+	memcpy(buf, string ? t->text + 1 : t->text, len);
+	buf[len] = '\0';
+	if (string) {
+		*ret_type = CONFIG_TYPE_STRING;
+		return plain_string(buf);
+	}
+	if (t->kind != THIN_TOKEN_WORD)
+		return false;
+	*ret_type = CONFIG_TYPE_BOOL;
+	if (!strcmp(buf, "true") || !strcmp(buf, "false"))
+		return true;
+	*ret_type = CONFIG_TYPE_INT64;
+	return plain_number(buf);
+}
+
+/* What begins with the word @name. */
+static bool flat_setting(struct flat *f, const struct thin_token *name)
+{
+	const struct thin_conf_key *key = flat_key(f, name);
+	struct thin_token value;
+	char buf[512];
+	int type;
+
+	if (!key || !next_is(&f->scanner, '=') || thin_scan(&f->scanner, &value, NULL) ||
+	    !flat_value(&value, buf, sizeof(buf), &type) || !next_is(&f->scanner, ';'))
+		return false;
+	return type_ok(key->kind, type) && !thin_conf_set(key, buf, f->object, NULL);
+}
+
+/* False: it is not flat, or not right; then @object's strings are its own still. */
+static bool read_flat(const char *text, const struct thin_conf_key *keys, void *object)
+{
+	struct flat f = {
+		.scanner = {.at = text, .line = 1},
+		.keys = keys,
+		.object = object,
+	};
+	struct thin_token t;
+
+	if (thin_conf_defaults(keys, object))
+		return false;
+	for (;;) {
+		if (thin_scan(&f.scanner, &t, NULL))
+			return false;
+		if (t.kind == THIN_TOKEN_END)
+			break;
+		if (t.kind != THIN_TOKEN_WORD || !flat_setting(&f, &t))
+			return false;
+	}
+	for (size_t i = 0; keys[i].name; i++)
+		if (!keys[i].fallback && !(f.seen & UINT64_C(1) << i))
+			return false;
+	return true;
+}
+
+int thin_conf_read_text(const char *where, const char *text, size_t len,
+			const struct thin_conf_key *keys, void *object,
+			struct thin_error *e)
+{
+	struct thin_conf c;
+	int r;
+
+	if (strlen(text) == len && read_flat(text, keys, object))
+		return 0;
+	r = thin_conf_parse(&c, where, text, len, e);
+	if (r)
+		return r;
+	r = thin_conf_read(&c, config_root_setting(&c.config), keys, object, e);
+	thin_conf_fini(&c);
+	return r;
+}
+
+/* --- writing ---------------------------------------------------------------- */
 
 void thin_conf_quote(FILE *out, const char *text)
 {
