@@ -224,6 +224,18 @@ def known(pool):
             {n: pool.read_all(n) for n in pool.names()})
 
 
+def start_failing(pool, **environment):
+    """A server under failing_file.c."""
+    environment = {name: str(value) for name, value in environment.items()}
+    environment["LD_PRELOAD"] = str(BUILD / "tests/live/libfailing_file.so")
+    os.environ.update(environment)
+    try:
+        pool.start()
+    finally:
+        for name in environment:
+            del os.environ[name]
+
+
 def failed(pool, work, rnd):
     pool.t("create", "over", "--origin", work / "base")
     pool.start()
@@ -235,14 +247,7 @@ def failed(pool, work, rnd):
     before = known(pool)
     pool.stop()
     trigger = work / "fail-now"
-    environment = {"LD_PRELOAD": str(BUILD / "tests/live/libfailing_flush.so"),
-                   "FAILING_FLUSH": str(trigger), "FAILING_FILE": str(pool.path / "data")}
-    os.environ.update(environment)
-    try:
-        pool.start()
-    finally:
-        for name in environment:
-            del os.environ[name]
+    start_failing(pool, FAILING_FLUSH=trigger, FAILING_FILE=pool.path / "data")
     import nbd  # pylint: disable=import-outside-toplevel
     h = pool.connect("v")
     trigger.touch()
@@ -309,7 +314,7 @@ def main():
             print("-- crowded", flush=True)
             crowded(pool, args.connections)
             without_descriptors(pool)
-            if (BUILD / "tests/live/libfailing_flush.so").exists():
+            if (BUILD / "tests/live/libfailing_file.so").exists():
                 print("-- failed", flush=True)
                 failed(pool, work, rnd)
         finally:
