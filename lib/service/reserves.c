@@ -102,6 +102,37 @@ int thin_reserve_refused(int r, const char *name, struct thin_error *e)
 			      name);
 }
 
+int thin_reserve_check(const struct thin_volume_conf *v, struct thin_error *e)
+{
+	if (v->reserve <= v->size)
+		return 0;
+	return thin_error_set(
+		e, -EINVAL,
+		"%s: reserve: a volume can not use more than its size, %llu bytes",
+		v->name, (unsigned long long)v->size);
+}
+
+int thin_reserve_all(struct thinbd *t, struct thin_volume_conf *const *v, size_t nr,
+		     struct thin_error *e)
+{
+	size_t kept = 0;
+	int r = 0;
+
+	for (; kept < nr && !r; kept += !r)
+		if (v[kept]->reserve)
+			r = thin_reserve_change(t, v[kept], e);
+	if (r)
+		thin_reserve_none(t, v, kept);
+	return r;
+}
+
+void thin_reserve_none(struct thinbd *t, struct thin_volume_conf *const *v, size_t nr)
+{
+	for (size_t i = 0; i < nr; i++)
+		if (v[i]->reserve)
+			thin_reserve_drop(t, v[i]);
+}
+
 int thin_reserve_parse(const char *text, struct thin_volume_conf *v, struct thin_error *e)
 {
 	struct thin_error why = {0};
@@ -110,14 +141,8 @@ int thin_reserve_parse(const char *text, struct thin_volume_conf *v, struct thin
 
 	if (r)
 		return thin_error_set(e, r, "%s: reserve: %s", v->name, why.text);
-	if (bytes > v->size)
-		return thin_error_set(
-			e, -EINVAL,
-			"%s: reserve: a volume can not use more than its size, %llu "
-			"bytes",
-			v->name, (unsigned long long)v->size);
 	v->reserve = bytes;
-	return 0;
+	return thin_reserve_check(v, e);
 }
 
 void thin_reserve_json(struct thinbd *t, const struct thin_volume_conf *v,

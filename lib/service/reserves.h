@@ -21,6 +21,13 @@ THIN_MUST_CHECK int thin_reserves_tell(struct thinbd *t, struct thin_error *e);
 THIN_MUST_CHECK int thin_reserve_change(struct thinbd *t,
 					const struct thin_volume_conf *v,
 					struct thin_error *e);
+/*
+ * The same for @nr that are to be made together: all or none.  And back, where they
+ * are not made after all.
+ */
+THIN_MUST_CHECK int thin_reserve_all(struct thinbd *t, struct thin_volume_conf *const *v,
+				     size_t nr, struct thin_error *e);
+void thin_reserve_none(struct thinbd *t, struct thin_volume_conf *const *v, size_t nr);
 /* Back to what @v says, which was so before. */
 void thin_reserve_restore(struct thinbd *t, const struct thin_volume_conf *v);
 /* Keep nothing for @v's device any more. */
@@ -33,6 +40,10 @@ THIN_MUST_CHECK int thin_reserve_move(struct thinbd *t,
 
 /* What a snapshot called @name ended with: in words, where that is -ENOSPC. */
 int thin_reserve_refused(int r, const char *name, struct thin_error *e);
+
+/* No more than its size?  Returns 0; -EINVAL. */
+THIN_MUST_CHECK int thin_reserve_check(const struct thin_volume_conf *v,
+				       struct thin_error *e);
 
 /* "64M", for set: into @v.  Returns 0; -EINVAL; -ERANGE. */
 THIN_MUST_CHECK int thin_reserve_parse(const char *text, struct thin_volume_conf *v,

@@ -58,6 +58,7 @@ static const struct thinbd_param create_params[] = {
 	OPTION("origin", ORIGIN, "ORIGIN", "what shows where nothing was written"),
 	FLAG("readonly", "refuse writes"),
 	OPTION("description", TEXT, "TEXT", "one line about it"),
+	OPTION("reserve", SIZE, "SIZE", "of the pool that is kept for it"),
 	FLAG("if_not_exists", "a volume that is there already is success"),
 };
 

@@ -102,11 +102,15 @@ static int fill_conf(struct thin_call *c, struct thin_volume_conf *v,
 	struct thin_error why = {0};
 	int r = thin_arg_size(c->args, "size", &v->size, &why);
 
+	if (!r)
+		r = thin_arg_size(c->args, "reserve", &v->reserve, &why);
 	if (r)
 		return thin_error_set(e, r, "%s: %s", v->name, why.text);
 	r = thin_string_set(&v->description, thin_arg_text(c->args, "description"));
 	if (!r)
 		r = fill_origin(c, v, e);
+	if (!r)
+		r = thin_reserve_check(v, e);
 	if (r)
 		return r;
 	v->created = time(NULL);
@@ -192,15 +196,28 @@ static int add_new(struct thin_call *c, struct creation *n, const char *name,
 
 static int create_all(struct thin_call *c, struct creation *n, struct thin_error *e)
 {
-	int r;
+	int r = thin_registry_begin(c->t->registry, n->changes, n->nr, e);
 
-	if (!n->nr)
-		return 0;
-	r = thin_registry_begin(c->t->registry, n->changes, n->nr, e);
 	if (r)
 		return r;
 	r = thin_pool_create_thins(c->t->pool, n->devices, n->nr);
 	return thin_settle(c->t, r, n->at[0]->name, e);
+}
+
+/* What is to be kept for them is kept before there is anything to take back. */
+static int keep_and_create(struct thin_call *c, struct creation *n, struct thin_error *e)
+{
+	int r;
+
+	if (!n->nr)
+		return 0;
+	r = thin_reserve_all(c->t, n->at, n->nr, e);
+	if (r)
+		return r;
+	r = create_all(c, n, e);
+	if (r)
+		thin_reserve_none(c->t, n->at, n->nr);
+	return r;
 }
 
 /* One volume is shown; of several, the names of those that are new. */
@@ -227,7 +244,7 @@ int thin_do_create(struct thin_call *c, struct json_object **ret, struct thin_er
 	for (size_t i = 0; i < nr && !r; i++)
 		r = add_new(c, &n, thin_arg_nth(c->args, "names", i), e);
 	if (!r)
-		r = create_all(c, &n, e);
+		r = keep_and_create(c, &n, e);
 	if (!r)
 		*ret = created_json(c, &n);
 	creation_fini(&n);

@@ -26,7 +26,8 @@ offers() {
 
 offers "thinbd cr" create
 offers "thinbd --p" --pool
-offers "thinbd create --r" --readonly
+offers "thinbd create --rea" --readonly
+offers "thinbd create --re" --readonly --reserve
 offers "thinbd init --" --data-size --block-size --metadata-size --data --metadata --set \
     --force --if-not-exists --pool --config --json --help --version
 offers "thinbd show " vm1 vm1@mon web

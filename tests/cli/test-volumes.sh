@@ -113,6 +113,33 @@ grep -Eq '^size +3 MiB \(3145728 bytes\)$' "$work/out" || fail "$(cat "$work/out
 grep -Eq "^origin +$work/base\$" "$work/out" || fail "$(cat "$work/out")"
 expect snapshots 'frozen g1 vm1@a' "$(json '.snapshots | sort | join(" ")' show vm1)"
 
+proves "create --reserve: kept from the beginning, or nothing is made"
+reserved() { json .data.reserved_bytes status; }
+total=$(json .data.total_bytes status)
+used=$(json .data.used_bytes status)
+spare=$(((total - used) / 1048576))
+before=$(names)
+t create kept --size 8M --reserve 4M >"$work/output"
+expect "kept" "4194304 4194304" "$(json .reserve_bytes show kept) $(reserved)"
+expect "of it left" 4194304 "$(json .reserve_left_bytes show kept)"
+t_fails "new1: the pool can not keep .* for it: .* not kept for others; .*grow" \
+    create new1 --size 1G --reserve "$((spare - 3))M"
+t_fails "new2: the pool can not keep" create new1 new2 --size 1G --reserve "$((spare / 2))M"
+t_fails "new1: reserve: .*more than its size" create new1 --size 1M --reserve 2M
+t_fails "new1: reserve: .*0" create new1 --size 1M --reserve 0
+misused "many: no size" --pool "$pool" create new1 --size 1M --reserve many
+t_fails "kept: there is such a volume" create new1 kept --size 1M --reserve 1M
+expect "nothing was made" "$before" \
+    "$(json '[.[].name | select(. != "kept")] | join(" ")' list)"
+expect "nor kept" 4194304 "$(reserved)"
+t create kept --size 8M --reserve 8M --if-not-exists >"$work/output"
+expect "as it was" 4194304 "$(json .reserve_bytes show kept)"
+t create two1 two2 --size 8M --reserve 1M >"$work/output"
+expect "each its own" 6291456 "$(reserved)"
+t delete two1 two2 kept >"$work/output"
+expect "given back" 0 "$(reserved)"
+expect "the others" "$before" "$(names)"
+
 proves "delete: says first, all or none, in any order"
 json . delete vm1 vm1@a --dry-run >"$work/output"
 expect "--dry-run deletes nothing" vm1 "$(of name vm1)"
