@@ -57,7 +57,10 @@ int thin_file_zero(struct thin_storage *s, uint64_t offset, uint64_t len)
 
 int thin_file_allocate(struct thin_storage *s, uint64_t bytes)
 {
-	return allocate(thin_file_of(s)->fd, 0, 0, bytes);
+	int r = allocate(thin_file_of(s)->fd, 0, 0, bytes);
+
+	atomic_fetch_add(&s->changes, 1);
+	return r;
 }
 
 int thin_file_punch(struct thin_storage *s, uint64_t offset, uint64_t len)

@@ -20,6 +20,13 @@
 #define ZEROS_LEN 65536u
 #define ZEROS_NR  16u
 
+/* Changes are counted when they are complete, whether or not they failed. */
+static int changed(struct thin_storage *s, int r)
+{
+	atomic_fetch_add(&s->changes, 1);
+	return r;
+}
+
 static int check_range(struct thin_storage *s, uint64_t offset, uint64_t len)
 {
 	uint64_t size = atomic_load_explicit(&s->known_size, memory_order_relaxed);
@@ -60,7 +67,7 @@ int thin_storage_write(struct thin_storage *s, const struct thin_segment *seg, s
 {
 	int r = s->readonly ? -EROFS : check_segments(s, seg, nr);
 
-	return r || !nr ? r : s->ops->write(s, seg, nr);
+	return r || !nr ? r : changed(s, s->ops->write(s, seg, nr));
 }
 
 int thin_storage_read_at(struct thin_storage *s, uint64_t offset, void *buf, size_t len)
@@ -111,7 +118,7 @@ int thin_storage_zero(struct thin_storage *s, uint64_t offset, uint64_t len)
 	if (r || !len)
 		return r;
 	r = s->ops->zero ? s->ops->zero(s, offset, len) : -ENOTSUP;
-	return r == -ENOTSUP ? write_zeros(s, offset, len) : r;
+	return changed(s, r == -ENOTSUP ? write_zeros(s, offset, len) : r);
 }
 
 int thin_storage_punch(struct thin_storage *s, uint64_t offset, uint64_t len)
@@ -122,18 +129,21 @@ int thin_storage_punch(struct thin_storage *s, uint64_t offset, uint64_t len)
 		return r;
 	if (!s->ops->punch)
 		return -ENOTSUP;
-	return len ? s->ops->punch(s, offset, len) : 0;
+	return len ? changed(s, s->ops->punch(s, offset, len)) : 0;
 }
 
 int thin_storage_flush(struct thin_storage *s)
 {
+	uint64_t changes = atomic_load(&s->changes) + 1;
 	int r = atomic_load(&s->flush_error);
 
-	if (r)
+	if (r || atomic_load(&s->durable) == changes)
 		return r;
 	r = s->ops->flush(s);
 	if (r)
 		atomic_store(&s->flush_error, r);
+	else
+		atomic_store(&s->durable, changes);
 	return r;
 }
 
@@ -157,7 +167,7 @@ int thin_storage_resize(struct thin_storage *s, uint64_t bytes)
 		return -EROFS;
 	if (!s->ops->resize)
 		return -ENOTSUP;
-	r = s->ops->resize(s, bytes);
+	r = changed(s, s->ops->resize(s, bytes));
 	if (!r)
 		atomic_store_explicit(&s->known_size, bytes, memory_order_relaxed);
 	return r;

@@ -97,6 +97,8 @@ struct thin_storage {
 	bool readonly;		     /* refuse with -EROFS what changes it */
 	_Atomic uint64_t known_size; /* bytes, as last heard */
 	_Atomic int flush_error;     /* of the flush that failed (S4) */
+	_Atomic uint64_t changes;    /* that were made, and may not be durable */
+	_Atomic uint64_t durable;    /* of these; one more, so that 0 is none */
 };
 
 /*
@@ -138,6 +140,8 @@ THIN_MUST_CHECK int thin_storage_punch(struct thin_storage *s, uint64_t offset,
 /*
  * S2.  Returns 0, or an error after which S4 holds: every later flush of
  * this storage returns the same error, without trying.
+ * Cost: none where nothing has changed since the last one; the first one is
+ * always made, for what others may have left in caches.
  */
 THIN_MUST_CHECK int thin_storage_flush(struct thin_storage *s);
 

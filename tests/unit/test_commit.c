@@ -50,6 +50,7 @@ static void test_flush_commits_if_changed(void **state)
 	assert_int_equal(g->metadata->writes, writes);
 	assert_int_equal(g->data->flushes, flushes + 2);
 	assert_true(ground_info(g).dirty);
+	assert_int_equal(put(v, 0, BLOCK, 3, 0), 0);
 	assert_int_equal(thin_volume_flush(other), 0);
 	assert_false(ground_info(g).dirty);
 	assert_true(g->metadata->writes > writes);

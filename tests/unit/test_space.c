@@ -229,6 +229,7 @@ static void test_failure_ends_waiting(void **state)
 	write_start(&w);
 	WAIT_FOR(ground_mode(g) == THIN_MODE_OUT_OF_DATA);
 	g->data->fail_flush = -EIO;
+	assert_int_equal(put(v, 0, BLOCK, 2, 0), 0);
 	assert_int_equal(thin_volume_flush(v), -EIO);
 	assert_int_equal(call_join(&w.call), -ESHUTDOWN);
 	thin_volume_close(v);

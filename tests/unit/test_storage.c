@@ -237,11 +237,50 @@ static void failed_flush_is_not_tried_again(void **state)
 
 	(void)state;
 	assert_int_equal(thin_storage_flush(&c.base), 0);
+	assert_int_equal(thin_storage_punch(&c.base, 0, 16), 0);
 	c.result = -ENOSPC;
 	assert_int_equal(thin_storage_flush(&c.base), -ENOSPC);
 	c.result = 0;
 	assert_int_equal(thin_storage_flush(&c.base), -ENOSPC);
 	assert_int_equal(c.flushes, 2);
+}
+
+static int change(struct thin_storage *s, int how)
+{
+	static const uint8_t b[16];
+
+	switch (how) {
+	case 0:
+		return thin_storage_write_at(s, 0, b, sizeof(b));
+	case 1:
+		return thin_storage_zero(s, 0, 16);
+	case 2:
+		return thin_storage_punch(s, 0, 16);
+	default:
+		return thin_storage_resize(s, SIZE);
+	}
+}
+
+/* Reads are none; what failed may have been done in part. */
+static void flushed_when_changed(void **state)
+{
+	struct counting c = make(&full);
+	uint8_t b[16];
+	int flushes = 1;
+
+	(void)state;
+	assert_int_equal(thin_storage_flush(&c.base), 0); /* others' changes */
+	for (int how = 0; how < 4; how++)
+		for (int fails = 0; fails < 2; fails++) {
+			c.result = fails ? -EIO : 0;
+			assert_int_equal(change(&c.base, how), c.result);
+			c.result = 0;
+			assert_int_equal(thin_storage_flush(&c.base), 0);
+			assert_int_equal(c.flushes, ++flushes);
+			assert_int_equal(thin_storage_read_at(&c.base, 0, b, 16), 0);
+			assert_int_equal(thin_storage_flush(&c.base), 0);
+			assert_int_equal(c.flushes, flushes);
+		}
 }
 
 static void zeros_are_written_where_need_be(void **state)
@@ -350,6 +389,7 @@ int main(void)
 		cmocka_unit_test(nothing_to_do_calls_nobody),
 		cmocka_unit_test(readonly_is_never_changed),
 		cmocka_unit_test(failed_flush_is_not_tried_again),
+		cmocka_unit_test(flushed_when_changed),
 		cmocka_unit_test(zeros_are_written_where_need_be),
 		cmocka_unit_test(zero_that_can_not_is_written_too),
 		cmocka_unit_test(what_a_bare_backend_gets),
