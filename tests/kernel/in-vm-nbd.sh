@@ -244,6 +244,53 @@ let_dm_thin_take_over() {
     dmsetup remove pool
 }
 
+# superblock_edit OFFSET FORMAT VALUE: of the metadata, and put the checksum right.
+superblock_edit() {
+    PYTHONPATH=$tests/oracle /usr/bin/python3 - "$metadata" "$@" <<'END'
+import os, struct, sys
+from crc32c import crc32c
+path, offset, form, value = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+block = bytearray(open(path, "rb").read(4096))
+struct.pack_into(form, block, offset, value)
+struct.pack_into("<I", block, 0, crc32c(bytes(block[4:])) ^ 160774)
+with open(path, "r+b") as f:
+    f.write(block)
+    f.flush()
+    os.fsync(f.fileno())
+END
+}
+
+# A device can not be exchanged for another: it is written to where it is, and what
+# was in it is kept in the pool's folder.
+repair_a_block_device() {
+    local kept size
+    size=$(blockdev --getsize64 "$metadata")
+    thin_dump "$metadata" >"$work/sound.xml"
+    superblock_edit 4 '<I' 1 # needs a check, and nothing else
+    must_fail thinbd check
+    within "$patience" quietly thinbd check --repair
+    superblock_edit 80 '<Q' 5 # where the data's space map is said to be
+    cp "$metadata" "$work/damaged"
+    must_fail thinbd check
+    within "$patience" quietly thinbd check --repair
+    [ -b "$metadata" ] && [ "$(blockdev --getsize64 "$metadata")" = "$size" ] ||
+        fail "it is another device"
+    kept=$(find "$pool" -name "$(basename "$metadata").damaged-*")
+    [ -f "$kept" ] || fail "what was there is not kept: $(ls "$pool")"
+    same "$work/damaged" "$kept" "what was kept is something else"
+    quietly thinbd check
+    check_pool_metadata "$metadata"
+    thin_dump "$metadata" >"$work/repaired.xml"
+    same <(grep -v '<superblock' "$work/sound.xml") \
+        <(grep -v '<superblock' "$work/repaired.xml") "the mappings"
+    start_server "$pool"
+    attach system nbd0
+    mount_at nbd0 system
+    has "$mnt/system" at-kill
+    release system nbd0
+    stop_server
+}
+
 end_within 1200
 make_pool
 start_server "$pool"
@@ -264,3 +311,5 @@ quietly thinbd check
 check_pool_metadata "$metadata"
 proves "dm-thin takes over: the files are there without us"
 let_dm_thin_take_over
+proves "a block device's metadata is repaired where it is"
+repair_a_block_device
