@@ -18,7 +18,7 @@
  * A commit now and then keeps the transaction, and what it needs of the
  * metadata, small; and gives the first blocks back while the last ones are
  * still being unmapped.  A crash in between leaves smaller devices; who
- * asked for the deletion asks again (the registry's intent, I12).
+ * asked for the deletion asks again (the registry's tombstone, I12).
  *
  * In the background (thin_pool_delete_slowly()) the steps are smaller, and
  * after each the locks are left alone for longer than it took: who writes

@@ -95,11 +95,15 @@ int thin_bury_soon(struct thinbd *t, const uint32_t *devices, size_t nr,
 		   struct thin_error *e)
 {
 	struct thin_burier *b = t->burier;
+	int r = 0;
 
-	if (b && b->started && !thin_bury_is_little(t, devices, nr) &&
-	    !hand_over(b, devices, nr))
-		return 0;
-	return thin_bury(t, devices, nr, e);
+	if (!b || !b->started)
+		return thin_bury(t, devices, nr, e);
+	if (thin_bury_is_little(t, devices, nr))
+		r = thin_bury_but_tombstones(t, devices, nr, e);
+	if (!r && hand_over(b, devices, nr))
+		r = thin_bury(t, devices, nr, e);
+	return r;
 }
 
 /* --- its life ---------------------------------------------------------------- */

@@ -8,8 +8,9 @@
  * one without a name (made by a message, or by others) is safe.
  *
  *  B1  Who buries asks how much work it is.  A little is done before the
- *      answer, so that a script finds the space free.  The rest is for the
- *      burier, a thread that runs while the pool is served (burier.c).
+ *      answer, so that a script finds the space free.  The rest, and to remove
+ *      tombstones whose devices are gone, is for the burier, a thread that runs
+ *      while the pool is served (burier.c).
  *  B2  Nobody else touches a device that the burier has: the pool claims it.
  *  B3  What the burier has not done when the pool is closed, or lost, the
  *      next open finds by the tombstones (thin_bury_recover()), and does if
@@ -135,23 +136,37 @@ static int delete_devices(struct thinbd *t, const struct thin_volume_list *list,
 	return thin_pool_delete_slowly(t->pool, left, nr_left, go_on, ctx);
 }
 
+static int free_together(struct thinbd *t, const struct thin_volume_list *list,
+			 int (*go_on)(void *ctx), void *ctx, struct thin_error *e)
+{
+	int r = list->nr ? delete_devices(t, list, go_on, ctx) : 0;
+
+	if (r)
+		thin_error_set(e, r,
+			       "device %u was deleted, but its blocks are not free yet: "
+			       "%s; that is tried again when the pool is opened",
+			       list->at[0]->device, thin_strerror(r));
+	return r;
+}
+
 static int bury_together(struct thinbd *t, const uint32_t *devices, size_t nr,
 			 int (*go_on)(void *ctx), void *ctx, struct thin_error *e)
 {
 	_cleanup_volume_list struct thin_volume_list list = {0};
 	int r = find_tombstones(t, devices, nr, &list);
 
-	if (!r && !list.nr)
-		return 0;
 	if (!r)
-		r = delete_devices(t, &list, go_on, ctx);
-	if (r)
-		return thin_error_set(
-			e, r,
-			"device %u was deleted, but its blocks are not free yet: "
-			"%s; that is tried again when the pool is opened",
-			devices[0], thin_strerror(r));
-	return drop_tombstones(t, &list, e);
+		r = free_together(t, &list, go_on, ctx, e);
+	return r || !list.nr ? r : drop_tombstones(t, &list, e);
+}
+
+int thin_bury_but_tombstones(struct thinbd *t, const uint32_t *devices, size_t nr,
+			     struct thin_error *e)
+{
+	_cleanup_volume_list struct thin_volume_list list = {0};
+	int r = find_tombstones(t, devices, nr, &list);
+
+	return r ? r : free_together(t, &list, NULL, NULL, e);
 }
 
 /* Together costs two commits and a change; one by one goes as far as it can. */

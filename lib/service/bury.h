@@ -37,6 +37,13 @@ THIN_MUST_CHECK int thin_bury_slowly(struct thinbd *t, const uint32_t *devices, 
 				     int (*go_on)(void *ctx), void *ctx,
 				     struct thin_error *e);
 
+/*
+ * The same as thin_bury(), but the tombstones stay: for who removes them later, by
+ * any of these.  Cost: a commit; no change of the registry.
+ */
+THIN_MUST_CHECK int thin_bury_but_tombstones(struct thinbd *t, const uint32_t *devices,
+					     size_t nr, struct thin_error *e);
+
 /* Is that a matter of milliseconds?  Cost: bounded. */
 bool thin_bury_is_little(struct thinbd *t, const uint32_t *devices, size_t nr);
 
@@ -48,7 +55,7 @@ THIN_MUST_CHECK int thin_tombstone_devices(struct thinbd *t, struct thin_ids *re
 
 /*
  * The same as thin_bury(), but what takes more than a few milliseconds is left to the
- * burier, where the pool is served.  Cost: bounded then.
+ * burier, where the pool is served, and so is removing tombstones.  Cost: bounded then.
  */
 THIN_MUST_CHECK int thin_bury_soon(struct thinbd *t, const uint32_t *devices, size_t nr,
 				   struct thin_error *e);
