@@ -113,14 +113,6 @@ THIN_MUST_CHECK int thin_conf_read(const struct thin_conf *c,
 				   const struct thin_conf_key *keys, void *object,
 				   struct thin_error *e);
 
-/*
- * All at once, of a text that is one group: thin_conf_parse(), thin_conf_read().
- * Cost: for a text as we write it, and of which there are thousands, a fifth.
- */
-THIN_MUST_CHECK int thin_conf_read_text(const char *where, const char *text, size_t len,
-					const struct thin_conf_key *keys, void *object,
-					struct thin_error *e);
-
 /* "file:line: message" of a setting; returns @err. */
 int thin_conf_error(const struct thin_conf *c, const config_setting_t *setting,
 		    struct thin_error *e, int err, const char *fmt, ...)

@@ -97,11 +97,9 @@ int thin_scan(struct thin_scanner *s, struct thin_token *ret, struct thin_error 
 		t.len = string_len(s->at);
 		if (!t.len)
 			return thin_error_set(e, -EINVAL, "a string without an end");
-	} else {
-		size_t len = word_len(s->at);
-
-		t.kind = len ? THIN_TOKEN_WORD : THIN_TOKEN_SIGN;
-		t.len = len ? len : 1;
+	} else if (word_len(s->at)) {
+		t.kind = THIN_TOKEN_WORD;
+		t.len = word_len(s->at);
 	}
 	skip(s, t.len);
 	*ret = t;

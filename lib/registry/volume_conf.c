@@ -243,12 +243,17 @@ int thin_volume_conf_parse(const char *name, const char *where, const char *text
 {
 	_cleanup_volume_conf struct thin_volume_conf *v = NULL;
 	struct thin_error detail = {""};
+	struct thin_conf c;
 	int r;
 
 	r = thin_volume_conf_new(name, &v);
 	if (r)
 		return r;
-	r = thin_conf_read_text(where, text, len, file_keys, v, e);
+	r = thin_conf_parse(&c, where, text, len, e);
+	if (r)
+		return r;
+	r = thin_conf_read(&c, config_root_setting(&c.config), file_keys, v, e);
+	thin_conf_fini(&c);
 	if (r)
 		return r;
 	r = thin_volume_conf_check(v, &detail);

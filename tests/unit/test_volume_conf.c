@@ -68,84 +68,6 @@ static void printed_and_parsed(void **state)
 	assert_has(text, "created = \"2026-01-01T00:00:00Z\";");
 }
 
-/*
- * Our own form is read without libconfig, which has to see the same: it reads the
- * text where the last terminator is a comma.
- */
-static void read_as_libconfig_does(void **state)
-{
-	static const char *const settings[] = {
-		"",
-		"origin = \"a\";",
-		"origin = \"a\" \"b\";",
-		"origin = \"a\\x41\\n\";",
-		"origin = \"a\nb\";",
-		"origin = \"\";",
-		"origin = 5;",
-		"origin = \"caf\xc3\xa9 \xff\";",
-		"origin_size = 17;",
-		"origin_size = 17L;",
-		"origin_size = 17LL;",
-		"origin_size = 0x17;",
-		"origin_size = 017;",
-		"origin_size = +17;",
-		"origin_size = -17;",
-		"origin_size = 1.5;",
-		"origin_size = 1e3;",
-		"origin_size = \"17\";",
-		"origin_size = 99999999999;",
-		"origin_size = 999999999999999999;",
-		"origin_size = 9223372036854775807;",
-		"origin_size = 9223372036854775808;",
-		"origin_size = \"18446744073709551615\";",
-		"origin_mtime_ns = -1767225600000000001;",
-		"origin_mtime_ns = -0;",
-		"origin_mtime_ns = -;",
-		"readonly = true;",
-		"readonly = TRUE;",
-		"readonly = \"true\";",
-		"readonly = 1;",
-		"readonly = true; readonly = true;",
-		"device = 7;",
-		"readonly : true;",
-		"readonly = true",
-		"readonly = true;;",
-		"readonly = (true);",
-		"readonly = { };",
-		"readonly = ;",
-		"readonly = true flattening = true;",
-		"read-only = true;",
-		"readonl = true;",
-		"readonlyy = true;",
-		"# readonly = true;\nflattening = true; // \"\n/* shrinking = true; */",
-		"/* readonly = true;",
-		"description = \"open;",
-		"@include \"x\"",
-		"reserve = 4096;",
-		"reserve = \"4K\";",
-		"reserve = -1;",
-	};
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(settings); i++) {
-		_cleanup_volume_conf struct thin_volume_conf *ours = NULL, *theirs = NULL;
-		_cleanup_free char *a = NULL, *b = NULL, *text = NULL;
-		size_t len;
-		int r;
-
-		assert_true(asprintf(&text, "%s " NEEDED, settings[i]) > 0);
-		r = parse("vm1", text, &ours);
-		*strrchr(text, ';') = ',';
-		if (r != parse("vm1", text, &theirs))
-			fail_msg("%s: %d, libconfig differs", settings[i], r);
-		if (r)
-			continue;
-		assert_int_equal(thin_volume_conf_print(ours, &a, &len), 0);
-		assert_int_equal(thin_volume_conf_print(theirs, &b, &len), 0);
-		assert_string_equal(a, b);
-	}
-}
-
 static void short_where_little_is_set(void **state)
 {
 	_cleanup_volume_conf struct thin_volume_conf *v = NULL;
@@ -337,7 +259,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(printed_and_parsed),
-		cmocka_unit_test(read_as_libconfig_does),
 		cmocka_unit_test(short_where_little_is_set),
 		cmocka_unit_test(refused),
 		cmocka_unit_test(checked),
