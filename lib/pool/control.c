@@ -121,47 +121,68 @@ static int resize_storage(struct thin_storage *s, uint64_t bytes)
 	return thin_storage_resize(s, bytes);
 }
 
-static int grow_data(struct thin_pool *pool, uint64_t bytes)
-{
-	uint64_t nr = bytes / pool->block_size;
-	int r;
+/* What is asked for, in blocks; 0: it stays as it is. */
+struct growth {
+	uint64_t data, metadata;
+};
 
-	if (nr < atomic_load(&pool->nr_data_blocks))
+/* What the format can't address stays unused. */
+static int plan_growth(struct thin_pool *pool, uint64_t data_bytes,
+		       uint64_t metadata_bytes, struct growth *ret)
+{
+	struct growth g = {
+		.data = data_bytes / pool->block_size,
+		.metadata = thin_min(metadata_bytes / THIN_METADATA_BLOCK,
+				     THIN_MAX_METADATA_BLOCKS),
+	};
+	struct thin_metadata_info now;
+
+	thin_metadata_info(pool->m, &now);
+	if (metadata_bytes && g.metadata < now.nr_metadata_blocks)
 		return -EINVAL;
-	if (nr > THIN_MAX_DATA_BLOCKS)
+	if (data_bytes && g.data < now.nr_data_blocks)
+		return -EINVAL;
+	if (g.data > THIN_MAX_DATA_BLOCKS)
 		return -ERANGE;
-	r = resize_storage(pool->params.data, bytes);
-	if (!r)
-		r = thin_metadata_grow_data(pool->m, nr);
-	if (!r)
-		atomic_store(&pool->nr_data_blocks, nr);
+	*ret = g;
+	return 0;
+}
+
+/* The data first, which are a device more often: where that fails nothing was done. */
+static int grow_storages(struct thin_pool *pool, uint64_t data_bytes,
+			 uint64_t metadata_bytes)
+{
+	int r = data_bytes ? resize_storage(pool->params.data, data_bytes) : 0;
+
+	if (!r && metadata_bytes)
+		r = resize_storage(pool->params.metadata, metadata_bytes);
 	return r;
 }
 
-/* What the format can't address stays unused. */
-static int grow_metadata(struct thin_pool *pool, uint64_t bytes)
-{
-	uint64_t nr = thin_min(bytes / THIN_METADATA_BLOCK, THIN_MAX_METADATA_BLOCKS);
-	struct thin_metadata_info info;
-	int r;
-
-	thin_metadata_info(pool->m, &info);
-	if (nr < info.nr_metadata_blocks)
-		return -EINVAL;
-	r = resize_storage(pool->params.metadata, bytes);
-	return r ? r : thin_metadata_grow_metadata(pool->m, nr);
-}
-
-/* The metadata first: growing the data needs some. */
-static int grow(struct thin_pool *pool, uint64_t data_bytes, uint64_t metadata_bytes)
+/* In one transaction, and the metadata first: growing the data needs some. */
+static int use_growth(struct thin_pool *pool, const struct growth *g)
 {
 	int r = 0;
 
-	if (metadata_bytes)
-		r = grow_metadata(pool, metadata_bytes);
-	if (!r && data_bytes)
-		r = grow_data(pool, data_bytes);
+	thin_mutex_lock(&pool->closing);
+	if (g->metadata)
+		r = thin_metadata_grow_metadata(pool->m, g->metadata);
+	if (!r && g->data)
+		r = thin_metadata_grow_data(pool->m, g->data);
+	if (!r && g->data)
+		atomic_store(&pool->nr_data_blocks, g->data);
+	thin_mutex_unlock(&pool->closing);
 	return r;
+}
+
+static int grow(struct thin_pool *pool, uint64_t data_bytes, uint64_t metadata_bytes)
+{
+	struct growth g;
+	int r = plan_growth(pool, data_bytes, metadata_bytes, &g);
+
+	if (!r)
+		r = grow_storages(pool, data_bytes, metadata_bytes);
+	return r ? r : use_growth(pool, &g);
 }
 
 int thin_pool_grow(struct thin_pool *pool, uint64_t data_bytes, uint64_t metadata_bytes)

@@ -186,8 +186,10 @@ THIN_MUST_CHECK int thin_pool_unhold(struct thin_pool *pool);
 
 /*
  * Grow what is in use; the storages are resized first where they are files
- * (0 = leave).  Writers that wait for room go on.
- * Returns 0; -EINVAL (smaller than now); -ENOTSUP; -ENOSPC.
+ * (0 = leave).  Writers that wait for room go on.  Both are one transaction; but
+ * storages are resized one by one, and whoever opens the pool uses what they have.
+ * Returns 0; -EINVAL (smaller than now), after which both are as they were; -ENOTSUP,
+ * -ENOSPC, likewise where the data can't be resized.
  */
 THIN_MUST_CHECK int thin_pool_grow(struct thin_pool *pool, uint64_t data_bytes,
 				   uint64_t metadata_bytes);

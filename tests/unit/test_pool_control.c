@@ -124,6 +124,33 @@ static void test_grow(void **state)
 	ground_free(g);
 }
 
+/* Both are asked for: where one is refused the other one does not grow, now or later. */
+static void test_grow_both(void **state)
+{
+	struct ground *g = ground_make(BLOCK, 10, 64);
+	uint64_t commits, bytes;
+
+	(void)state;
+	ground_open(g);
+	assert_int_equal(thin_pool_grow(g->pool, 9 * BLOCK, 100 * 4096), -EINVAL);
+	assert_int_equal(thin_pool_grow(g->pool, 20 * BLOCK, 63 * 4096), -EINVAL);
+	g->data->fail_resize = -ENOTSUP;
+	assert_int_equal(thin_pool_grow(g->pool, 20 * BLOCK, 100 * 4096), -ENOTSUP);
+	assert_int_equal(thin_storage_size(g->metadata->memory, &bytes), 0);
+	assert_int_equal(bytes, 64 * 4096);
+	assert_int_equal(thin_pool_close(g->pool), 0);
+	ground_open(g);
+	assert_int_equal(ground_info(g).nr_data_blocks, 10);
+	assert_int_equal(ground_info(g).nr_metadata_blocks, 64);
+	g->data->fail_resize = 0;
+	commits = ground_info(g).commits;
+	assert_int_equal(thin_pool_grow(g->pool, 20 * BLOCK, 100 * 4096), 0);
+	assert_int_equal(ground_info(g).nr_data_blocks, 20);
+	assert_int_equal(ground_info(g).nr_metadata_blocks, 100);
+	assert_int_equal(ground_info(g).commits, commits + 1);
+	ground_free(g);
+}
+
 static void test_truncate(void **state)
 {
 	struct ground *g = ground_new(16);
@@ -218,8 +245,9 @@ int main(void)
 		cmocka_unit_test(test_create_together), cmocka_unit_test(test_create),
 		cmocka_unit_test(test_transaction_id),	cmocka_unit_test(test_hold),
 		cmocka_unit_test(test_exclusive),	cmocka_unit_test(test_grow),
-		cmocka_unit_test(test_truncate),	cmocka_unit_test(test_lookup),
-		cmocka_unit_test(test_freeze),		cmocka_unit_test(test_read_only),
+		cmocka_unit_test(test_grow_both),	cmocka_unit_test(test_truncate),
+		cmocka_unit_test(test_lookup),		cmocka_unit_test(test_freeze),
+		cmocka_unit_test(test_read_only),
 	};
 
 	return cmocka_run_group_tests_name("pool_control", tests, NULL, NULL);
