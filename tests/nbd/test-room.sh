@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # test-room.sh: eight writers and a pool that gets full, as each setting has it.
-# THINBD_ROOM_MIB: the pool's size.
+# THINBD_ROOM_MIB: the pool's size (64; tests/long: 1024).
 . "$(dirname "$0")/functions.sh"
 
 mib=${THINBD_ROOM_MIB:-64}
