@@ -5,7 +5,9 @@
  *   - flushes fail while the file $FAILING_FLUSH is there, as they do once when a
  *     disk has lost a write;
  *   - writes fail while the file $FAILING_WRITES is there, from the byte on whose
- *     number it holds.
+ *     number it holds;
+ *   - writes wait while the file $WAITING_WRITES is there, which has no content, and
+ *     is given some to say that one does.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -65,6 +67,16 @@ static bool failing_from(off_t *ret)
 	return fails;
 }
 
+static void wait_for_leave(int fd)
+{
+	const char *when = getenv("WAITING_WRITES");
+
+	while (when && !access(when, F_OK) && is_the_file(fd)) {
+		(void)truncate(when, 1);
+		(void)usleep(2000);
+	}
+}
+
 EXPORTED ssize_t pwritev(int fd, const struct iovec *iov, int nr, off_t offset)
 {
 	ssize_t (*real)(int, const struct iovec *, int, off_t) =
@@ -72,6 +84,7 @@ EXPORTED ssize_t pwritev(int fd, const struct iovec *iov, int nr, off_t offset)
 									 "pwritev");
 	off_t from;
 
+	wait_for_leave(fd);
 	if (failing_from(&from) && offset >= from && is_the_file(fd)) {
 		errno = EIO;
 		return -1;
