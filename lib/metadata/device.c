@@ -228,7 +228,7 @@ static int check_free(struct thin_metadata *m, uint32_t id)
 	return r ? r : -EEXIST;
 }
 
-static int create_thin(struct thin_metadata *m, uint32_t id)
+static int create_thin(struct thin_metadata *m, uint32_t id) THIN_REQUIRES(m->tree_lock)
 {
 	struct thin_btree mappings = thin_mapping_tree(m);
 	struct thin_device_info info = {
