@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "registry/conf_scan.h"
 
-#include "registry/text.h"
 #include "util/cleanup.h"
 
 #include <ctype.h>
@@ -97,9 +96,11 @@ int thin_scan(struct thin_scanner *s, struct thin_token *ret, struct thin_error 
 		t.len = string_len(s->at);
 		if (!t.len)
 			return thin_error_set(e, -EINVAL, "a string without an end");
-	} else if (word_len(s->at)) {
-		t.kind = THIN_TOKEN_WORD;
-		t.len = word_len(s->at);
+	} else {
+		size_t len = word_len(s->at);
+
+		t.kind = len ? THIN_TOKEN_WORD : THIN_TOKEN_SIGN;
+		t.len = len ? len : 1;
 	}
 	skip(s, t.len);
 	*ret = t;
@@ -116,10 +117,13 @@ enum width {
 /* What is to be done with the word @t, if it is a whole number? */
 static enum width number_width(const struct thin_token *t)
 {
-	_cleanup_free char *word = strndup(t->text, t->len);
+	_cleanup_free char *word = NULL;
 	bool hex, has_l = false;
 	char *end;
 
+	if (!isdigit((unsigned char)*t->text) && *t->text != '-' && *t->text != '+')
+		return NOT_A_NUMBER; /* most words are keys */
+	word = strndup(t->text, t->len);
 	if (!word)
 		return TOO_WIDE;
 	hex = !strncasecmp(word, "0x", 2);
@@ -146,12 +150,23 @@ static int refuse(const char *where, unsigned line, int err, const char *what,
 	return thin_error_set(e, err, "%s:%u: %s", where, line, what);
 }
 
+/* A text that is being written, with room for all that it can get. */
+struct wide {
+	char *text;
+	size_t len;
+};
+
+static void append(struct wide *out, const char *text, size_t len)
+{
+	memcpy(out->text + out->len, text, len);
+	out->len += len;
+}
+
 /* Copy all tokens of @s to @out with what is between them, each one widened. */
-static int widen_tokens(const char *where, struct thin_scanner *s, FILE *out,
+static int widen_tokens(const char *where, struct thin_scanner *s, struct wide *out,
 			struct thin_error *e)
 {
 	struct thin_error detail = {""};
-	const char *start = s->at;
 
 	for (;;) {
 		const char *from = s->at;
@@ -161,13 +176,9 @@ static int widen_tokens(const char *where, struct thin_scanner *s, FILE *out,
 		r = thin_scan(s, &t, &detail);
 		if (r)
 			return refuse(where, s->line, r, detail.text, e);
-		fwrite(from, 1, (size_t)(s->at - from), out);
-		if (t.kind == THIN_TOKEN_END) {
-			/* libconfig wants one after a comment. */
-			if (s->at > start && s->at[-1] != '\n')
-				fputc('\n', out);
+		append(out, from, (size_t)(s->at - from));
+		if (t.kind == THIN_TOKEN_END)
 			return 0;
-		}
 		if (t.kind == THIN_TOKEN_SIGN && *t.text == '@')
 			return refuse(where, t.line, -EINVAL, "@include is not allowed",
 				      e);
@@ -177,7 +188,7 @@ static int widen_tokens(const char *where, struct thin_scanner *s, FILE *out,
 		case TOO_WIDE:
 			return refuse(where, t.line, -ERANGE, "the number is too big", e);
 		case WANTS_L:
-			fputc('L', out);
+			append(out, "L", 1);
 			break;
 		default:
 			break;
@@ -185,21 +196,31 @@ static int widen_tokens(const char *where, struct thin_scanner *s, FILE *out,
 	}
 }
 
+/* An L for each number, which has ten characters at least; a newline, and a NUL. */
+static size_t most_bytes(size_t len)
+{
+	return len + len / 10 + 2;
+}
+
 int thin_conf_widen(const char *where, const char *text, char **ret_text,
 		    struct thin_error *e)
 {
+	_cleanup_free char *room = malloc(most_bytes(strlen(text)));
 	struct thin_scanner s = {.at = text, .line = 1};
-	struct thin_text wide;
+	struct wide out = {.text = room};
 	int r;
 
-	r = thin_text_open(&wide);
+	if (!room)
+		return -ENOMEM;
+	r = widen_tokens(where, &s, &out, e);
 	if (r)
 		return r;
-	r = widen_tokens(where, &s, wide.out, e);
-	if (!r)
-		return thin_text_close(&wide, ret_text, NULL);
-	thin_text_drop(&wide);
-	return r;
+	/* libconfig wants one after a comment. */
+	if (out.len && room[out.len - 1] != '\n')
+		append(&out, "\n", 1);
+	append(&out, "", 1);
+	*ret_text = thin_steal(room);
+	return 0;
 }
 
 static bool is_sign(const struct thin_token *t, const char *set)

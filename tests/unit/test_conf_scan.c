@@ -27,6 +27,8 @@ static void numbers_get_their_width(void **state)
 		   "a = 1;\nb = 2147483647; c = -2147483648;");
 	widened_to("a = 2147483648;", "a = 2147483648L;");
 	widened_to("a=10737418240", "a=10737418240L");
+	widened_to("2147483648", "2147483648L");
+	widened_to("0xFFFFFFFF,2147483648", "0xFFFFFFFFL,2147483648L");
 	widened_to("a = -2147483649;", "a = -2147483649L;");
 	widened_to("a = [10737418240,1,10737418241];",
 		   "a = [10737418240L,1,10737418241L];");
