@@ -67,6 +67,15 @@ def digest(folder):
             for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in ("data", "lock")}
 
 
+def somewhere():
+    """Memory, where there is some: what is tried here is what is written, not when."""
+    shm = "/dev/shm"
+    if "TMPDIR" in os.environ:
+        return None
+    room = os.statvfs(shm) if os.access(shm, os.W_OK) else None
+    return shm if room and room.f_bavail * room.f_frsize >= 1 << 30 else None
+
+
 def make_pool(folder, image, pool):
     volumes = folder / "volumes"
     volumes.mkdir(parents=True)
@@ -156,13 +165,15 @@ class Trial:
         def is_lost(device, vblock):
             return any(first <= vblock <= last for first, last in lost.get(device, ()))
 
-        for key in had.keys() | has.keys():
+        for key in has:
+            if key[0] in lost:
+                self.must(not is_lost(*key), "%s was announced as lost, but is mapped" % (key,))
+        for key in {key for key, _ in had.items() ^ has.items()}:
             if is_lost(*key):
-                self.must(key not in has, "%s was announced as lost, but is mapped" % (key,))
-            elif had.get(key) != has.get(key):
-                if self.name in PLAUSIBLE and had.get(key, 0) >= self.pool.data_blocks:
-                    self.fail("%s was lost without a word" % (key,))
-                self.fail("%s: was %s, is %s" % (key, had.get(key), has.get(key)))
+                continue
+            if self.name in PLAUSIBLE and had.get(key, 0) >= self.pool.data_blocks:
+                self.fail("%s was lost without a word" % (key,))
+            self.fail("%s: was %s, is %s" % (key, had.get(key), has.get(key)))
         volumes = {device.id for device in self.pool.devices[:VOLUMES]}
         for loss in announced:
             self.must(loss["device"] not in volumes or loss["volume"] == "vm%d" % loss["device"],
@@ -185,7 +196,7 @@ def main(arguments):
     good = pool, image, mappings(image)
     for seed in range(options.seed, options.seed + options.rounds):
         for name in options.kinds or damage.KINDS:
-            with tempfile.TemporaryDirectory() as directory:
+            with tempfile.TemporaryDirectory(dir=somewhere()) as directory:
                 try:
                     outcome = Trial(options, good, name, seed, directory).run()
                     if (outcome == "refused") != (name in REFUSED):
