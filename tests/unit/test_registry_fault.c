@@ -155,7 +155,8 @@ static void from_then_on(void **state)
 /* Of something that counts. */
 static bool sync_failed(const struct model *m)
 {
-	return m->failed == 'd' || m->failed == 'S' || (m->failed == 's' && !m->failed_new);
+	return m->failed == 'd' || m->failed == 'S' ||
+	       (m->failed == 's' && !m->failed_new);
 }
 
 /*
