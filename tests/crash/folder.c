@@ -224,11 +224,16 @@ uint64_t folder_hash(const struct folder *f)
 
 	for (size_t i = 0; i < f->nr; i++) {
 		uint64_t h = 1;
+		size_t len;
 
 		for (const char *p = f->file[i].name; *p; p++)
 			h = stamp_mix(h * 31 + (unsigned char)*p);
-		for (const char *p = f->file[i].text; *p; p++)
-			h = stamp_mix(h * 37 + (unsigned char)*p);
+		/* A journal is newlines, mostly. */
+		len = strlen(f->file[i].text);
+		while (len && f->file[i].text[len - 1] == '\n')
+			len--;
+		for (size_t c = 0; c < len; c++)
+			h = stamp_mix(h * 37 + (unsigned char)f->file[i].text[c]);
 		sum += h;
 	}
 	return stamp_mix(sum);
