@@ -195,13 +195,25 @@ static void grow_core(struct thin_core *core, uint64_t size)
 	thin_gate_open(&core->gate);
 }
 
-/* Who came before a volume was shrunk still knows the old end. */
-static void limit_origin(struct thin_core *core, uint64_t end)
+static bool is_less(struct thin_core *core, uint64_t end)
 {
 	uint64_t now = atomic_load(&core->origin_end);
 
-	if (end && (!now || end < now))
+	return end && (!now || end < now);
+}
+
+/*
+ * Who came before a volume was shrunk still knows the old end.  With the gate shut
+ * where there is need: afterwards nobody fills a block from behind the new one.
+ */
+static void limit_origin(struct thin_core *core, uint64_t end)
+{
+	if (!is_less(core, end))
+		return;
+	thin_gate_shut(&core->gate);
+	if (is_less(core, end))
 		atomic_store(&core->origin_end, end);
+	thin_gate_open(&core->gate);
 }
 
 /* The first open says what the origin is. */
@@ -230,7 +242,6 @@ static int open_core(struct thin_pool *pool, const struct thin_volume_params *pa
 			unpin_locked(pool, core);
 	}
 	if (!r) {
-		limit_origin(core, params->origin_end);
 		core->opens++;
 		pool->clients++;
 		*ret = core;
@@ -261,6 +272,7 @@ int thin_volume_open(struct thin_pool *pool, const struct thin_volume_params *pa
 	}
 	v->size = params->size;
 	v->read_only = params->read_only;
+	limit_origin(v->core, params->origin_end);
 	if (!params->past_end)
 		grow_core(v->core, v->size);
 	*ret = v;

@@ -15,6 +15,9 @@
  *  F3  Blocks are copied as a whole; past the volume's end, which may be in the
  *      middle of one, there are zeros afterwards: what a longer volume without
  *      an origin would show.  By F2 nobody has anything of his own there yet.
+ *      Before they are zeroed the record says that the origin ends with the
+ *      volume, and that this is being done, as in a shrink: there is no snapshot
+ *      with half of it, which would show some of each when it grows.
  */
 #include "service/flatten.h"
 
@@ -289,10 +292,41 @@ static int end_locked(struct flatten *f, int copied, struct thin_error *e)
 	return r;
 }
 
+/* @ret_cut: there is still an origin to be hidden. */
+static int hide_rest_locked(struct flatten *f, bool *ret_cut, struct thin_error *e)
+	THIN_REQUIRES(f->t->lock)
+{
+	_cleanup_volume_conf const struct thin_volume_conf *v = NULL;
+	_cleanup_volume_conf struct thin_volume_conf *cut = NULL;
+	int r = find(f, &v, e);
+
+	*ret_cut = !r && v->origin;
+	if (!*ret_cut)
+		return r;
+	r = thin_volume_conf_copy(v, &cut);
+	if (r)
+		return r;
+	cut->origin_overlap = v->size;
+	cut->shrinking = true;
+	struct thin_change change = {.kind = THIN_CHANGE_UPDATE, .volume = cut};
+	return thin_registry_change(f->t->registry, &change, 1, e);
+}
+
+/* F3 */
+static int hide_rest(struct flatten *f, struct thin_error *e)
+{
+	bool cut;
+
+	thin_mutex_lock(&f->t->lock);
+	int r = hide_rest_locked(f, &cut, e);
+	thin_mutex_unlock(&f->t->lock);
+	return r || !cut ? r : thin_finish_shrink(f->t, f->device, e);
+}
+
 static int end(struct flatten *f, struct thin_error *e)
 {
 	bool longer = thin_origin_shows(f->conf) > f->conf->size;
-	int r = longer ? thin_tail_zero(f->t, f->conf, e) : 0; /* F3 */
+	int r = longer ? hide_rest(f, e) : 0;
 
 	if (!r)
 		r = thinbd_flush(f->h);

@@ -31,16 +31,19 @@ static int open_tail(struct thinbd *t, const struct thin_volume_conf *conf,
 		     struct tail *ret, struct thin_error *e)
 {
 	uint64_t end = thin_div_up(conf->size, t->block_size) * t->block_size;
-	bool mapped = false;
+	bool open = thin_pool_is_open(t->pool, conf->device), mapped = false;
 	int r = 0;
 
 	*ret = (struct tail){0};
 	if (end != conf->size)
 		r = is_mapped(t, conf->device, conf->size, &mapped);
-	if (r || !mapped)
+	if (r || end == conf->size || (!mapped && !open))
 		return r;
 	r = thin_open_past_end(t, conf, end, &ret->v, e);
-	if (r)
+	/* From here on nobody fills the block with more than the record says. */
+	if (!r)
+		r = is_mapped(t, conf->device, conf->size, &mapped);
+	if (r || !mapped)
 		return r;
 	ret->begin = conf->size;
 	ret->end = end;
@@ -61,9 +64,8 @@ int thin_tail_zero(struct thinbd *t, const struct thin_volume_conf *conf,
 	struct tail tail;
 	int r = open_tail(t, conf, &tail, e);
 
-	if (r)
-		return r;
-	r = zero(&tail);
+	if (!r)
+		r = zero(&tail);
 	thin_volume_close(tail.v);
 	return r;
 }

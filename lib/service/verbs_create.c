@@ -318,8 +318,9 @@ static int add_snapshot(struct thin_call *c, struct snapshots *s, const char *so
 	if (r || exists)
 		return r;
 	r = thin_find(c->t, source_name, &source, e);
+	/* That may be a matter of moments. */
 	if (!r && source->shrinking)
-		r = thin_error_set(e, -EBUSY, "%s: is being shrunk", source_name);
+		r = thin_error_set(e, -EISCONN, "%s: is being shrunk", source_name);
 	if (!r)
 		r = thin_free_device(c->t, from, &device, e);
 	if (!r)

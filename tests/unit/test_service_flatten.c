@@ -429,6 +429,65 @@ static void opening_while_the_origin_goes(void **state)
 	assert_clean();
 }
 
+/* --- what a snapshot holds that is made when it ends ------------------------- */
+
+/* How much of the pool's data is the origin's. */
+static size_t bytes_of_origin(void)
+{
+	FILE *f = fopen(scratch("pool/data"), "r");
+	size_t nr = 0;
+
+	for (int c; (c = fgetc(f)) != EOF;)
+		nr += c == 'b';
+	fclose(f);
+	return nr;
+}
+
+static void *do_snapshot(void *unused)
+{
+	done(ok("{'verb':'snapshot','args':{'pairs':['vm1','s1'],'writable':true}}"));
+	return unused;
+}
+
+static bool is_being_cut(struct thinbd *t)
+{
+	_cleanup_volume_conf const struct thin_volume_conf *v = NULL;
+
+	assert_int_equal(thin_registry_find(t->registry, "vm1", &v, NULL), 0);
+	return v->shrinking;
+}
+
+/* F3: a snapshot while the rest of the last block becomes zeros, or just after it. */
+static void a_snapshot_just_before_the_origin_goes(void **state)
+{
+	struct thin_device_info info;
+	struct flattening f;
+	pthread_t thread;
+
+	(void)state;
+	make_volume_over_a_file();
+	done(ok("{'verb':'delete','args':{'names':['vm1']}}"));
+	done(ok("{'verb':'create','args':{'name':'vm1','size':1000000,'origin':'%s'}}",
+		scratch("base")));
+	struct thinbd *t = serve();
+	begin_flatten(&f, t);
+	thin_pool_freeze(t->pool);
+	f.go_on = true;
+	while (!is_being_cut(t) && bytes_of_origin() != 1000000)
+		usleep(1000);
+	assert_int_equal(pthread_create(&thread, NULL, do_snapshot, NULL), 0);
+	for (int i = 0; i < 200 && thin_pool_next_device(t->pool, 1, &info); i++)
+		usleep(1000);
+	thin_pool_thaw(t->pool);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	end_flatten(&f, "done");
+	done(ok("{'verb':'resize','args':{'name':'s1','size':'2M'}}"));
+	assert_true(has_bytes(t, "s1", 0, 1000000, 'b'));
+	assert_true(has_bytes(t, "s1", 1000000, MIB(2) - 1000000, 0));
+	end_serving(t);
+	assert_clean();
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, make_pool, scratch_remove)
 
 int main(void)
@@ -446,6 +505,7 @@ int main(void)
 		TEST(the_same_origin_again),
 		TEST(an_origin_goes_for_those_who_stay),
 		TEST(opening_while_the_origin_goes),
+		TEST(a_snapshot_just_before_the_origin_goes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
