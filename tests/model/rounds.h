@@ -26,7 +26,8 @@ void round_by_seed(uint64_t seed, uint64_t ops);
 
 /*
  * One round on a small pool, as long as there are bytes to choose by.  The
- * same bytes are the same operations, for ever or until rounds.c changes.
+ * same bytes are the same operations, for ever or until what chooses changes
+ * (choose.h).
  */
 void round_by_bytes(const uint8_t *bytes, size_t size);
 
