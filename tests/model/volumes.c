@@ -33,13 +33,15 @@ void close_volume(struct world *w, int v)
 
 void do_create(struct world *w)
 {
-	int v = any_slot(w);
+	int v = any_slot(w), origin;
 
 	if (v == MODEL_NONE)
 		return;
 	SHOULD_BE(thin_pool_create_thin(w->pool, w->next_device), 0);
 	SHOULD_BE(thin_pool_create_thin(w->pool, w->next_device), -EEXIST);
-	model_create(&w->m, v, w->next_device++, any_size(w), any_origin(w));
+	/* One after the other: compilers do not agree which argument comes first. */
+	origin = any_origin(w);
+	model_create(&w->m, v, w->next_device++, any_size(w), origin);
 	open_volume(w, v);
 	committed(w);
 }
