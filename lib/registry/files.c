@@ -15,6 +15,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/*
+ * All that others write to the same file system is waited for by a sync of all:
+ * that is worth it only where the files are very many.
+ */
+#define MANY 200
+
 struct folder {
 	struct thin_files files;
 	int fd;
@@ -256,6 +262,7 @@ int thin_files_open(const char *path, unsigned flags, struct thin_files **ret,
 	if (!folder->path)
 		return -ENOMEM;
 	f->where = folder->path;
+	f->many = MANY;
 
 	if (flags & THIN_FILES_CREATE)
 		r = make_folder(path);

@@ -42,7 +42,7 @@ struct thin_files_ops {
 	int (*overwrite)(struct thin_files *f, const char *name, size_t offset,
 			 const char *text, size_t len);
 	int (*sync)(struct thin_files *f, const char *name);
-	/* For many at once.  NULL: there is no better way than one by one. */
+	/* Of all files; for `many` of them.  NULL where that is 0. */
 	int (*sync_all)(struct thin_files *f);
 	int (*rename)(struct thin_files *f, const char *from, const char *to);
 	int (*unlink)(struct thin_files *f, const char *name);
@@ -63,6 +63,7 @@ struct thin_files_ops {
 struct thin_files {
 	const struct thin_files_ops *ops;
 	const char *where; /* the folder's path, for messages; as long as this lives */
+	size_t many; /* from so many on sync_all() is better than sync(); 0: never */
 };
 
 #define THIN_FILES_CREATE 0x1u /* make the folder (0700), durably, if it is not there */

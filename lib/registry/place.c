@@ -74,16 +74,13 @@ int thin_place_move(struct thin_files *f, const struct thin_intent *in,
 	return r;
 }
 
-/* From so many files on one sync for all is cheaper than one for each. */
-#define SYNC_TOGETHER 6
-
 static int sync_files(struct thin_files *f, const struct thin_intent *in,
 		      struct thin_error *e)
 {
 	char file[THIN_VOLUME_FILE_MAX] = "";
 	int r = 0;
 
-	if (in->nr_put >= SYNC_TOGETHER && f->ops->sync_all)
+	if (f->many && in->nr_put >= f->many)
 		r = f->ops->sync_all(f);
 	else
 		for (size_t i = 0; !r && i < in->nr_put; i++)

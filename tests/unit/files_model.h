@@ -323,7 +323,7 @@ static const struct thin_files_ops model_ops = {
 static inline void model_init(struct model *m)
 {
 	*m = (struct model){
-		.files = {.ops = &model_ops, .where = "volumes"},
+		.files = {.ops = &model_ops, .where = "volumes", .many = 6},
 		.cut = SIZE_MAX,
 	};
 }
