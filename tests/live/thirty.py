@@ -41,6 +41,7 @@ from writer import Log, Wrong
 SIZE = 8 << 20
 FIOS, WRITERS, STILL = 10, 8, 12
 MAX_SNAPSHOTS = 16
+MAX_NEW = 20            # groups that were not looked at: who is fast fills the pool
 
 
 # --- those who write ------------------------------------------------------------------
@@ -142,7 +143,7 @@ class Snapshots(CommandLine):
         dice = self.rnd.random()
         if len(self.old) >= MAX_SNAPSHOTS:
             self.delete()
-        elif dice < 0.4:
+        elif dice < 0.4 and len(self.new) < MAX_NEW:
             self.snapshot()
         elif self.new and dice < 0.7:
             self.look(self.new.pop(0))
