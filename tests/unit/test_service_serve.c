@@ -171,6 +171,29 @@ static void wait_for_the_burier(struct thinbd *t)
 	assert_int_equal(left, 0);
 }
 
+/* Without the pool being closed: the journal has begun anew. */
+static bool journal_is_blank(void)
+{
+	FILE *f = fopen(scratch("pool/volumes/.journal"), "re");
+	int c = f ? fgetc(f) : EOF;
+
+	if (f)
+		(void)fclose(f);
+	return c == '\n';
+}
+
+static void settled_when_quiet(void **state)
+{
+	(void)state;
+	struct thinbd *t = serve();
+	done(ok("{'verb':'create','args':{'name':'vm1','size':'1M'}}"));
+	for (int i = 0; !journal_is_blank() && i < 30000; i++)
+		usleep(1000);
+	assert_true(journal_is_blank());
+	end_serving(t);
+	assert_clean();
+}
+
 static void force_takes_a_volume_away(void **state)
 {
 	struct thinbd_volume *v;
@@ -470,6 +493,7 @@ int main(void)
 		TEST(names_from_clients_are_only_looked_up),
 		TEST(read_only_is_read_only),
 		TEST(clients_are_counted_and_in_the_way),
+		TEST(settled_when_quiet),
 		TEST(force_takes_a_volume_away),
 		TEST(force_waits_for_requests),
 		TEST(extents),
