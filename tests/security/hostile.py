@@ -40,8 +40,8 @@ class Raw:
 
     def __init__(self, pool):
         self.s = socket.socket(socket.AF_UNIX)
-        self.s.settimeout(20)
         self.s.connect(str(pool.socket))
+        self.s.settimeout(20)
 
     def __enter__(self):
         return self

@@ -110,13 +110,14 @@ class Control:
 
     def __init__(self, pool):
         self.s = socket.socket(socket.AF_UNIX)
-        self.s.settimeout(30)
         # The path may be too long for a socket's name, and threads have one folder.
         folder = os.open(pool.path, os.O_PATH)
         try:
             self.s.connect(f"/proc/self/fd/{folder}/control")
         finally:
             os.close(folder)
+        # Only now: with a time-out, connecting to a queue that is full fails at once.
+        self.s.settimeout(30)
         self.f = self.s.makefile("rb")
         self.greeting = self.line()
 
