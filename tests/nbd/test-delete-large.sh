@@ -37,7 +37,8 @@ quietly t snapshot big big@1
 expect "left to free" 0 "$(json .freeing_bytes delete big@1)"
 
 proves "a large one is freed after the answer"
-expect "left to free" $((blocks * 65536)) "$(json .freeing_bytes delete big)"
+left=$(json .freeing_bytes delete big) # it may have begun before it answers
+((left > 0 && left <= blocks * 65536)) || fail "left to free: $left"
 alone other
 
 proves "meanwhile its name is used again, and others go on"

@@ -20,7 +20,6 @@ at a time: with several, nbdkit 1.32.5 dies of them with any plugin (SECURITY.md
 import argparse
 import concurrent.futures
 import contextlib
-import os
 import pathlib
 import random
 import select
@@ -35,7 +34,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from ground import Failed, Pool, need, seed_from_environment, should, story
 from hostile import (CACHE, DISC, FLUSH, IHAVEOPT, OPT_EXPORT_NAME, OPT_GO, OPT_INFO, OPT_LIST,
                      OPT_LIST_META, OPT_SET_META, OPT_STARTTLS, OPT_STRUCTURED, READ, REQUEST,
-                     STATUS, TRIM, WRITE, ZEROES, Bystander, settle)
+                     STATUS, TRIM, WRITE, ZEROES, Bystander, descriptors, settle)
 
 SIZE = 16 << 20
 TARGET = b"target"
@@ -313,7 +312,7 @@ def against(pool, options, *args):
     """A server of its own, and somebody who does no harm."""
     pool.start(*options)
     fds = f"/proc/{pool.server.pid}/fd"
-    before = len(os.listdir(fds))
+    before = descriptors(fds)
     bystander = Bystander(pool)
     bystander.start()
     done = sessions(pool, *args)
