@@ -12,18 +12,20 @@
  *		the new superblock in memory; dirty blocks set aside.  The
  *		next transaction begins: nothing is fresh any more, so that
  *		what is set aside is not changed again (T1).
- *   make	no tree lock: flush data; write metadata; flush metadata;
- *   durable	write the superblock; flush it.
+ *   make	no tree lock: begin to flush the data; write metadata; flush
+ *   durable	metadata; end the flush of the data; write the superblock;
+ *		flush it.
  *   settle	tree lock: this transaction is durable.
  *
- *  K1  The superblock is written only when all that it names is durable: the
- *      data flush starts after the transaction was closed, and mappings are
- *      inserted after their data was written (I2).
+ *  K1  The superblock is written only when all that it names is durable: both
+ *      flushes begin after the transaction was closed and end before it is
+ *      written, and mappings are inserted after their data was written (I2).
  *  K2  Blocks freed in this transaction stay in quarantine until it is
  *      durable; then the caller has them as a struct thin_freed (I3).
  *  K3  Whatever fails, the superblock on disk is the old one or the new one,
  *      and the new one only if all it names is durable.
- *  K4  After a failed flush nothing more is written: dead (I9).
+ *  K4  After a failed flush nothing more is written, but for what was being
+ *      written beside it, to blocks that are not in use yet (I1): dead (I9).
  */
 
 /* K2. */
@@ -114,25 +116,39 @@ int thin_write_superblock(struct thin_storage *storage,
 	return r ? r : thin_storage_flush(storage);
 }
 
-/* K1.  @ret_dead: it was a flush that failed, or we can not tell (K4). */
-static int make_durable(struct thin_metadata *m, const struct thin_disk_superblock *sb,
-			int (*flush_data)(void *ctx), void *ctx, bool *ret_dead)
+static int no_data(void *ctx)
 {
-	int r;
+	(void)ctx;
+	return 0;
+}
+
+static const struct thin_data_flush no_flush = {no_data, no_data, NULL};
+
+/* K1, up to the superblock.  @ret_dead: a flush has failed (K4). */
+static int flush_both(struct thin_metadata *m, const struct thin_data_flush *data,
+		      bool *ret_dead)
+{
+	int r, data_r = data->begin(data->ctx);
 
 	*ret_dead = true;
-	r = flush_data ? flush_data(ctx) : 0;
-	if (r)
-		return r;
+	if (data_r)
+		return data_r;
 	r = thin_cache_write_out(m->cache);
-	if (r) {
-		*ret_dead = false;
-		return r;
-	}
-	r = thin_storage_flush(m->storage);
-	if (r)
-		return r;
-	return thin_write_superblock(m->storage, sb);
+	*ret_dead = !r;
+	if (!r)
+		r = thin_storage_flush(m->storage);
+	data_r = data->end(data->ctx);
+	*ret_dead |= data_r != 0;
+	return data_r ? data_r : r;
+}
+
+/* K1.  @ret_dead: it was a flush that failed, or we can not tell (K4). */
+static int make_durable(struct thin_metadata *m, const struct thin_disk_superblock *sb,
+			const struct thin_data_flush *data, bool *ret_dead)
+{
+	int r = flush_both(m, data ? data : &no_flush, ret_dead);
+
+	return r ? r : thin_write_superblock(m->storage, sb);
 }
 
 static void free_freed(struct thin_freed *freed)
@@ -153,11 +169,11 @@ static void settle(struct thin_metadata *m, const struct thin_disk_superblock *s
 }
 
 static int commit_closed(struct thin_metadata *m, const struct thin_disk_superblock *sb,
-			 uint64_t transaction, int (*flush_data)(void *ctx), void *ctx,
+			 uint64_t transaction, const struct thin_data_flush *data,
 			 struct thin_freed *freed)
 {
 	bool dead;
-	int r = make_durable(m, sb, flush_data, ctx, &dead);
+	int r = make_durable(m, sb, data, &dead);
 
 	thin_sharded_write(&m->tree_lock);
 	if (r) {
@@ -171,7 +187,7 @@ static int commit_closed(struct thin_metadata *m, const struct thin_disk_superbl
 	return r;
 }
 
-int thin_metadata_commit(struct thin_metadata *m, int (*flush_data)(void *ctx), void *ctx,
+int thin_metadata_commit(struct thin_metadata *m, const struct thin_data_flush *data,
 			 struct thin_freed **ret_freed)
 {
 	struct thin_disk_superblock sb;
@@ -185,7 +201,7 @@ int thin_metadata_commit(struct thin_metadata *m, int (*flush_data)(void *ctx), 
 	r = close_open(m, &sb, &freed);
 	thin_sharded_write_end(&m->tree_lock);
 	if (!r && freed)
-		r = commit_closed(m, &sb, transaction, flush_data, ctx, freed);
+		r = commit_closed(m, &sb, transaction, data, freed);
 	thin_mutex_unlock(&m->commit_lock);
 	if (!r)
 		*ret_freed = freed;

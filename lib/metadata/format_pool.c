@@ -141,7 +141,7 @@ static int plan(struct thin_storage *storage, struct layout *l, struct thin_erro
 static int commit(struct thin_metadata *m)
 {
 	struct thin_freed *freed = NULL;
-	int r = thin_metadata_commit(m, NULL, NULL, &freed);
+	int r = thin_metadata_commit(m, NULL, &freed);
 
 	if (!r)
 		thin_metadata_release(m, freed);

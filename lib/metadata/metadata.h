@@ -290,20 +290,33 @@ THIN_MUST_CHECK bool thin_metadata_unpin(struct thin_metadata *m);
 /* --- transactions ------------------------------------------------------ */
 
 /*
+ * How a commit makes the data storage durable: @begin has it begun, and @end
+ * waits for it and says whether it worked.  Where @begin fails there is no
+ * @end, and nothing more is written.  All that was written before @begin was
+ * called must be durable when @end returns 0.
+ */
+struct thin_data_flush {
+	int (*begin)(void *ctx);
+	int (*end)(void *ctx);
+	void *ctx;
+};
+
+/*
  * Commit.  Closes the open transaction and opens the next one, then, with
- * no lock held: @flush_data(@ctx), which makes the data storage durable;
- * metadata writes, flush; superblock, flush (I2).  Lookups and changes (of
- * the next transaction) go on meanwhile.  Commits exclude each other.
- * Where nothing was changed nothing is written, and @flush_data not called.
+ * no lock held but that of commits: @data is begun; metadata writes, flush;
+ * @data is ended; superblock, flush (I2).  Lookups and changes (of the next
+ * transaction) go on meanwhile.  Commits exclude each other.
+ * Where nothing was changed nothing is written, and @data not called.
+ * @data: NULL where no data storage is to be flushed.
  * @ret_freed: what may be given away once it is durable and the epoch has
  * passed; NULL where nothing was freed.  Must go to thin_metadata_release().
- * Returns 0; the poison; what @flush_data returned; -EIO.  After an error the
+ * Returns 0; the poison; what @data returned; -EIO.  After an error the
  * transaction is poisoned, and after a failed flush for good: nothing is
  * tried again (I9), not even after an abort.
  * Durable: yes.
  */
 THIN_MUST_CHECK int thin_metadata_commit(struct thin_metadata *m,
-					 int (*flush_data)(void *ctx), void *ctx,
+					 const struct thin_data_flush *data,
 					 struct thin_freed **ret_freed);
 
 /*

@@ -13,9 +13,8 @@
  *  C2  Nobody waits for a commit who is in an epoch; nor inside a gate or a
  *      range, but where metadata is down to the reserve (space.c).  So what
  *      a commit waits for, I/O and epochs, must not wait for one of these.
- *  C3  One flush of the data at a time, and none after one that failed.  The
- *      kernel tells of a lost write once: of two flushes at a time one would
- *      get the error, and the other, on which a superblock waits, success.
+ *  C3  What a commit needs of the data is flushed beside its metadata, on a
+ *      thread of its own (flush.c); the superblock waits for both.
  *  C4  The first flush that fails ends it all: FAIL, nothing is tried again
  *      (I9).  Any other failure of a change or a commit goes back to the
  *      last commit, marks it for a check, and leaves the pool READ_ONLY.
@@ -36,24 +35,9 @@ struct run {
 	bool flushed; /* the data */
 };
 
-static int flush_data(struct thin_pool *pool)
-{
-	int r;
-
-	thin_mutex_lock(&pool->flush_data);
-	r = thin_pool_may_read(pool);
-	if (!r) {
-		r = thin_storage_flush(pool->params.data);
-		if (r)
-			thin_pool_set_mode(pool, THIN_MODE_FAIL);
-	}
-	thin_mutex_unlock(&pool->flush_data);
-	return r;
-}
-
 int thin_flush_run(struct thin_pool *pool)
 {
-	int r = flush_data(pool);
+	int r = thin_flush_data(pool);
 
 	if (r)
 		thin_space_give_up(pool);
@@ -68,13 +52,19 @@ static void open_again(struct run *run) THIN_NO_THREAD_SAFETY
 	thin_mutex_unlock(&run->pool->closing);
 }
 
-static int flush_for_commit(void *ctx)
+static int begin_flush(void *ctx)
 {
 	struct run *run = ctx;
-	int r;
 
 	open_again(run);
-	r = flush_data(run->pool);
+	return thin_flush_begin(run->pool);
+}
+
+static int end_flush(void *ctx)
+{
+	struct run *run = ctx;
+	int r = thin_flush_end(run->pool);
+
 	run->flushed = !r;
 	return r;
 }
@@ -94,17 +84,18 @@ static int commit(struct thin_pool *pool) THIN_NO_THREAD_SAFETY
 {
 	struct thin_freed *freed = NULL;
 	struct run run = {.pool = pool};
+	const struct thin_data_flush flush = {begin_flush, end_flush, &run};
 	int r;
 
 	thin_mutex_lock(&pool->closing);
-	r = thin_metadata_commit(pool->m, flush_for_commit, &run, &freed);
+	r = thin_metadata_commit(pool->m, &flush, &freed);
 	if (!run.closed)
 		open_again(&run);
 	if (freed)
 		thin_reap_put(pool, freed);
 	if (r)
 		return r;
-	return run.flushed ? 0 : flush_data(pool);
+	return run.flushed ? 0 : thin_flush_data(pool);
 }
 
 /* READ_ONLY: no transaction, but overwrites from before may be unflushed. */

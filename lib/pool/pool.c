@@ -11,10 +11,11 @@
 /*
  * A pool's life: open, start, close.
  *
- * Three threads run from the start on: one commits at intervals, one gives
- * freed blocks back (reap.c), one looks at low-water marks and origins.
- * They are three because each of them may be kept waiting by something
- * else: a flush, the slowest request in flight, a server that is gone.
+ * Four threads run from the start on: one commits at intervals, one flushes
+ * the data beside commits (flush.c), one gives freed blocks back (reap.c), one
+ * looks at low-water marks and origins.  They are four because each of them
+ * may be kept waiting by something else: a commit, a flush, the slowest
+ * request in flight, a server that is gone.
  *
  * Before the start, and in tools that never start it, nothing happens by
  * itself: commits are asked for, and whoever commits also reaps.
@@ -41,6 +42,7 @@ static void init(struct thin_pool *pool, const struct thin_pool_params *params)
 	thin_batcher_init(&pool->flush, pool, thin_flush_run);
 	thin_mutex_init(&pool->closing);
 	thin_mutex_init(&pool->flush_data);
+	thin_flusher_init(&pool->flusher, pool);
 	thin_mutex_init(&pool->grow);
 	thin_reaper_init(&pool->reaper);
 	thin_guarantees_init(&pool->guarantees);
@@ -61,6 +63,7 @@ static void fini(struct thin_pool *pool)
 	thin_space_fini(&pool->space);
 	thin_reaper_fini(&pool->reaper);
 	thin_mutex_fini(&pool->grow);
+	thin_flusher_fini(&pool->flusher);
 	thin_mutex_fini(&pool->flush_data);
 	thin_guarantees_fini(&pool->guarantees);
 	thin_mutex_fini(&pool->closing);
@@ -195,7 +198,8 @@ static void stop_workers(struct thin_pool *pool)
 	thin_worker_stop(&pool->watcher);
 	thin_worker_stop(&pool->committer);
 	thin_worker_stop(&pool->reaping);
-	atomic_store(&pool->started, false);
+	atomic_store(&pool->started, false); /* from here on nobody needs the last one */
+	thin_worker_stop(&pool->flusher.worker);
 }
 
 int thin_pool_start(struct thin_pool *pool)
@@ -205,7 +209,9 @@ int thin_pool_start(struct thin_pool *pool)
 	if (r)
 		return r;
 	atomic_store(&pool->started, true);
-	r = thin_worker_start(&pool->reaping);
+	r = thin_worker_start(&pool->flusher.worker);
+	if (!r)
+		r = thin_worker_start(&pool->reaping);
 	if (!r)
 		r = thin_worker_start(&pool->committer);
 	if (!r)

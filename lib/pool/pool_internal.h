@@ -53,6 +53,24 @@ void thin_worker_kick(struct thin_worker *w);
 void thin_worker_stop(struct thin_worker *w);
 void thin_worker_fini(struct thin_worker *w);
 
+/* --- flush.c: flushes of the data, beside a commit -------------------------- */
+
+struct thin_flusher {
+	struct thin_worker worker;
+	struct thin_mutex lock;
+	struct thin_cond done;
+	bool under_way THIN_GUARDED_BY(lock);
+	int result THIN_GUARDED_BY(lock); /* of the last one */
+};
+
+void thin_flusher_init(struct thin_flusher *f, struct thin_pool *pool);
+void thin_flusher_fini(struct thin_flusher *f);
+/* Flush; the first failure is FAIL mode (I9).  Returns 0; -ESHUTDOWN; what it was. */
+THIN_MUST_CHECK int thin_flush_data(struct thin_pool *pool);
+/* The same in two steps, with time between them.  Only where begin returns 0: end. */
+THIN_MUST_CHECK int thin_flush_begin(struct thin_pool *pool);
+THIN_MUST_CHECK int thin_flush_end(struct thin_pool *pool);
+
 /* --- batch.c: many who want the same thing done, one who does it ---------- */
 
 struct thin_batch_wait;
@@ -150,6 +168,7 @@ struct thin_pool {
 	struct thin_batcher flush;    /* of the data alone */
 	struct thin_mutex closing;    /* held while a transaction is closed */
 	struct thin_mutex flush_data; /* one flush of the data at a time */
+	struct thin_flusher flusher;
 
 	struct thin_mutex grow; /* one at a time */
 	struct thin_reaper reaper;

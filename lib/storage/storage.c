@@ -132,6 +132,12 @@ int thin_storage_punch(struct thin_storage *s, uint64_t offset, uint64_t len)
 	return len ? changed(s, s->ops->punch(s, offset, len)) : 0;
 }
 
+bool thin_storage_unflushed(struct thin_storage *s)
+{
+	return atomic_load(&s->flush_error) ||
+	       atomic_load(&s->durable) != atomic_load(&s->changes) + 1;
+}
+
 int thin_storage_flush(struct thin_storage *s)
 {
 	uint64_t changes = atomic_load(&s->changes) + 1;

@@ -145,6 +145,9 @@ THIN_MUST_CHECK int thin_storage_punch(struct thin_storage *s, uint64_t offset,
  */
 THIN_MUST_CHECK int thin_storage_flush(struct thin_storage *s);
 
+/* Would a flush have anything to do now, or to say? */
+bool thin_storage_unflushed(struct thin_storage *s);
+
 /* Size in bytes, asked anew each time. */
 THIN_MUST_CHECK int thin_storage_size(struct thin_storage *s, uint64_t *ret_bytes);
 

@@ -33,7 +33,7 @@ static void commit(struct thin_metadata *m)
 {
 	struct thin_freed *freed = NULL;
 
-	check(thin_metadata_commit(m, NULL, NULL, &freed), "commit");
+	check(thin_metadata_commit(m, NULL, &freed), "commit");
 	thin_epoch_synchronize();
 	thin_metadata_release(m, freed);
 }

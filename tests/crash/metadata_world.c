@@ -344,12 +344,6 @@ int metadata_trim(struct metadata_world *w, uint32_t id, uint64_t begin, uint64_
 	return watch(w, failed(w, "trim", r));
 }
 
-static int flush_nothing(void *ctx)
-{
-	(void)ctx;
-	return 0;
-}
-
 int metadata_commit(struct metadata_world *w)
 {
 	struct rec_mark m = {.kind = MARK_BEGIN, .request = w->nr_commits};
@@ -358,7 +352,7 @@ int metadata_commit(struct metadata_world *w)
 
 	remember(w);
 	rec_mark(w->rec, &m);
-	r = thin_metadata_commit(w->m, flush_nothing, w, &freed);
+	r = thin_metadata_commit(w->m, NULL, &freed);
 	m.kind = MARK_DONE;
 	if (!r) {
 		rec_mark(w->rec, &m);

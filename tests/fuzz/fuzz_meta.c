@@ -111,7 +111,7 @@ static int take_freed(void *ctx, uint64_t dblock, uint64_t nr)
 static int commit(struct thin_metadata *m)
 {
 	struct thin_freed *freed = NULL;
-	int r = thin_metadata_commit(m, NULL, NULL, &freed);
+	int r = thin_metadata_commit(m, NULL, &freed);
 	uint64_t end = 0;
 
 	if (r)

@@ -39,7 +39,7 @@ static void commit(struct thin_metadata *m)
 {
 	struct thin_freed *freed;
 
-	MUST(!thin_metadata_commit(m, NULL, NULL, &freed));
+	MUST(!thin_metadata_commit(m, NULL, &freed));
 	thin_metadata_release(m, freed);
 }
 

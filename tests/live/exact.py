@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Volumes that are known to the byte, while everything is done to them.
 
-    exact.py [--seconds N]
+    exact.py [--seconds N] [--remotes N] [--away SECONDS]
 
 Each volume has an owner, who writes over two connections and does verbs meanwhile;
 between his own requests he knows each byte.  Others flatten it, some of them hanging up
 half-way, and make groups of snapshots.  What shows below is a file, a volume of the
-pool, or another NBD server, which dies again and again.
+pool, or another NBD server, one for each of so many volumes (1), which is killed, ended
+or stopped again and again.  It comes back after so many seconds at most (1), in time for
+no request to fail; verbs that would begin to use it may say that it is not there.
 
   - What is read is what was written, whatever was done to the volume.
   - A group's snapshot holds the first so many requests of each owner, whole (I8).
@@ -35,6 +37,8 @@ from names import Control
 BASE = 1_000_000
 LARGEST = 3 << 19
 ONLY_NOW = {"EBUSY"}  # it is being flattened, or a client has not quite gone
+SHRINKING = {"EBUSY"}  # its origin was away when it was to be cut
+PATIENCE = 120  # seconds, for what should take much less
 
 
 class Worker(threading.Thread):
@@ -44,12 +48,19 @@ class Worker(threading.Thread):
         super().__init__()
         self.world, self.rnd, self.wrong = world, random.Random(world.rnd.random()), None
         self.count = collections.Counter()
-        self.control = Control(world.pool)
+        self.longest = 0
+        self.new_control()
+
+    def new_control(self):
+        self.control = Control(self.world.pool)
+        self.control.s.settimeout(PATIENCE)
 
     def run(self):
         try:
             while time.monotonic() < self.world.until and not self.world.over:
+                began = time.monotonic()
                 self.turn()
+                self.longest = max(self.longest, time.monotonic() - began)
         except Exception as e:  # pylint: disable=broad-except
             self.wrong = e
             self.world.over = True
@@ -180,8 +191,8 @@ class Owner(Worker):
     def snapshot(self):
         with self.verbs:
             name = self.new_name("s")
-            self.ask("snapshot", pairs=[self.name, name], readonly=True)
-            self.snapshots[name] = bytes(self.content), self.base
+            if self.ask("snapshot", SHRINKING, pairs=[self.name, name], readonly=True):
+                self.snapshots[name] = bytes(self.content), self.base
         if len(self.snapshots) > 2:
             gone = self.rnd.choice(list(self.snapshots))
             del self.snapshots[gone]
@@ -205,15 +216,21 @@ class Owner(Worker):
                 size = min(LARGEST, old + self.rnd.randrange(1, 65536))
             if size < old:
                 self.hang_up()
-            if size < old and self.origin and "://" in self.origin:
-                return  # what could be left half done when it is away is not for here
             if not self.ask("resize", ONLY_NOW, name=self.name, size=size, force=True):
-                return
+                size = self.size_now(old, size)
             self.content = self.content[:size]
             if size < old:
                 self.base = self.base[:size]
             else:
                 self.grown(old, size)
+
+    def size_now(self, old, wanted):
+        """A shrink that wanted the origin too late has a new size, and is not done."""
+        size = self.control.ask("show", {"name": self.name})["reply"]["result"]["size"]
+        should(size in (old, min(old, wanted)), self.name, "has", size, "not", old)
+        if size < old:
+            self.count["half shrunk"] += 1
+        return size
 
     def grown(self, old, size):
         h = self.world.connect(self.name)
@@ -296,11 +313,13 @@ class Groups(Worker):
         try:
             before = [o.begin_recording() for o in owners]
             pairs = [x for o in owners for x in (o.name, f"g-{o.number}")]
-            self.ask("snapshot", pairs=pairs, readonly=True)
+            made = self.ask("snapshot", SHRINKING, pairs=pairs, readonly=True)
             requests = [o.end_recording() for o in owners]
         finally:
             for o in owners:
                 o.verbs.release()
+        if not made:
+            return
         for o, content, since in zip(owners, before, requests):
             found = self.world.read_all(f"g-{o.number}")
             should(any(found == s for s in states(content, since)), f"g-{o.number}", "of",
@@ -326,56 +345,79 @@ class Flattener(Worker):
                                    % text.encode())
             time.sleep(self.rnd.random() * 0.2)
             self.control.close()
-            self.control = Control(self.world.pool)
+            self.new_control()
             self.count["flatten left"] += 1
         time.sleep(self.rnd.random() * 0.3)
 
 
 class Remote(Worker):
-    """The server of an origin, which dies and comes back."""
+    """The server of an origin, which goes away and comes back."""
 
-    def __init__(self, world):
+    def __init__(self, world, number, away):
         super().__init__(world)
+        self.socket, self.away = world.work / f"remote{number}.sock", away
+        self.uri = f"nbd+unix:///?socket={self.socket}"
         self.start_server()
 
     def start_server(self):
-        self.world.remote.unlink(missing_ok=True)
+        self.socket.unlink(missing_ok=True)
         self.server = subprocess.Popen(  # pylint: disable=consider-using-with
-            ["nbdkit", "-f", "-r", "-U", str(self.world.remote), "file",
+            ["nbdkit", "-f", "-r", "-U", str(self.socket), "file",
              str(self.world.base_path)])
-        while not self.world.remote.exists():
+        while not self.socket.exists():
             should(self.server.poll() is None, "nbdkit does not start")
             time.sleep(0.002)
 
-    def stop_server(self):
-        self.server.send_signal(signal.SIGKILL)
+    def stop_server(self, how=signal.SIGKILL):
+        self.server.send_signal(how)
         self.server.wait()
+
+    def pause(self):
+        time.sleep(self.rnd.choice((0, self.rnd.random() * self.away)))
+
+    def killed(self):
+        self.stop_server()
+        self.pause()
+        self.start_server()
+
+    def ended(self):
+        self.stop_server(signal.SIGTERM)
+        self.pause()
+        self.start_server()
+
+    def stopped(self):
+        """So that it takes connections, and answers nobody."""
+        self.server.send_signal(signal.SIGSTOP)
+        self.pause()
+        if self.rnd.random() < 0.5:
+            self.killed()
+        self.server.send_signal(signal.SIGCONT)
 
     def turn(self):
         time.sleep(0.1 + self.rnd.random() * 0.5)
-        self.stop_server()
-        self.start_server()
-        self.count["server killed"] += 1
+        how = self.rnd.choice((self.killed, self.ended, self.stopped))
+        how()
+        self.count[f"server {how.__name__}"] += 1
 
 
 class World:
     """The pool."""
 
-    def __init__(self, work, rnd, seconds):
-        self.rnd, self.pool, self.over = rnd, Pool(work), False
-        self.base_path, self.remote = work / "base", work / "remote.sock"
+    def __init__(self, work, rnd, args):
+        self.work, self.rnd, self.pool, self.over = work, rnd, Pool(work), False
+        self.base_path = work / "base"
         base = rnd.randbytes(BASE)
         self.base_path.write_bytes(base)
         self.pool.t("init", "--data-size", "1G", "--metadata-size", "16M")
         self.pool.start()
         low = self.make_low(base)
-        self.until = time.monotonic() + seconds
-        self.server = Remote(self)
+        self.until = time.monotonic() + args.seconds
+        self.servers = [Remote(self, i, args.away) for i in range(args.remotes)]
         kinds = [(str(self.base_path), base), ("thin:low", low), (None, b""),
-                 (f"nbd+unix:///?socket={self.remote}", base)]
+                 *((server.uri, base) for server in self.servers)]
         self.owners = [Owner(self, i, *kind) for i, kind in enumerate(kinds)]
         self.workers = [*self.owners, Groups(self), Flattener(self), Flattener(self),
-                        self.server]
+                        *self.servers]
 
     def make_low(self, base):
         """A volume to be read through, over the file, with something of its own."""
@@ -390,7 +432,7 @@ class World:
     def connect(self, name):
         """Also while the other server is away: its origins can not be opened then."""
         import nbd  # pylint: disable=import-outside-toplevel
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 return self.pool.connect(name)
@@ -409,16 +451,16 @@ class World:
         for w in self.workers:
             w.start()
         for w in self.workers:
-            w.join(timeout=max(0, self.until - time.monotonic()) + 120)
-            should(not w.is_alive(), type(w).__name__, "got no answer for two minutes")
+            w.join(timeout=max(0, self.until - time.monotonic()) + PATIENCE)
+            should(not w.is_alive(), type(w).__name__, "got no answer for too long")
         for w in self.workers:
             if w.wrong:
                 raise w.wrong
 
     def end(self):
         """After a kill with all flushed, by another server; and without one."""
-        self.server.stop_server()
-        self.server.start_server()
+        for server in self.servers:
+            server.killed()
         for o in self.owners:
             o.look(everywhere=True)
             o.handle().flush()
@@ -437,22 +479,27 @@ class World:
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=int, default=10)
+    parser.add_argument("--remotes", type=int, default=1)
+    parser.add_argument("--away", type=float, default=1)
     args = parser.parse_args()
     need()
     seed = seed_from_environment()
-    with story(seed, "--seconds", args.seconds, tmp=in_memory()) as (work, rnd):
-        world = World(work, rnd, args.seconds)
+    with story(seed, "--seconds", args.seconds, "--remotes", args.remotes, "--away", args.away,
+               tmp=in_memory()) as (work, rnd):
+        world = World(work, rnd, args)
         try:
             world.live()
             world.end()
         finally:
             world.over = True
             world.pool.kill()
-            world.server.stop_server()
+            for server in world.servers:
+                server.stop_server()
         total = collections.Counter()
         for w in world.workers:
             total.update(w.count)
         print(" ", ", ".join(f"{k} {n}" for k, n in sorted(total.items())))
+        print(f"  longest turn of an owner: {max(o.longest for o in world.owners):.1f} s")
 
 
 if __name__ == "__main__":

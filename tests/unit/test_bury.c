@@ -25,7 +25,7 @@ static void edit_metadata(void (*fn)(struct thin_metadata *m))
 		thin_storage_open_file(scratch("pool/metadata"), 0, &p.storage, NULL), 0);
 	assert_int_equal(thin_metadata_open(&p, &m, NULL), 0);
 	fn(m);
-	assert_int_equal(thin_metadata_commit(m, NULL, NULL, &freed), 0);
+	assert_int_equal(thin_metadata_commit(m, NULL, &freed), 0);
 	thin_metadata_release(m, freed);
 	thin_metadata_close(m);
 	thin_storage_close(p.storage);

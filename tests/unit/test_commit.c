@@ -60,7 +60,7 @@ static void test_flush_commits_if_changed(void **state)
 	ground_free(g);
 }
 
-/* I2: the data is durable before any metadata is even written. */
+/* I2, with nobody to flush beside: data first, before any metadata is written. */
 struct order {
 	struct ground *g;
 	unsigned long metadata_writes; /* when the data was flushed */
@@ -89,6 +89,40 @@ static void test_data_first(void **state)
 	assert_int_equal(o.flushes, 1);
 	assert_int_equal(o.metadata_writes, before);
 	assert_true(g->metadata->writes > before);
+	thin_volume_close(v);
+	ground_free(g);
+}
+
+/* I2 and C3: the metadata are flushed beside the data; the superblock waits for both. */
+static int flush_volume(void *ctx)
+{
+	return thin_volume_flush(ctx);
+}
+
+static void test_beside(void **state)
+{
+	struct thin_volume *v;
+	struct ground *g = two_blocks(&v);
+	unsigned long before;
+	struct call flush;
+	struct door door;
+
+	(void)state;
+	assert_int_equal(thin_pool_start(g->pool), 0);
+	door_init(&door);
+	door_set(&door, true);
+	g->data->on_flush_ctx = &door;
+	g->data->on_flush = door_of_flushes;
+	before = g->metadata->flushes;
+	assert_int_equal(put(v, 4 * BLOCK, BLOCK, 1, 0), 0);
+	call_start(&flush, flush_volume, v);
+	WAIT_FOR(door_waiting(&door) == 1);
+	WAIT_FOR(g->metadata->flushes >= before + 1);
+	usleep(10000);
+	assert_int_equal(g->metadata->flushes, before + 1);
+	door_set(&door, false);
+	assert_int_equal(call_join(&flush), 0);
+	assert_true(g->metadata->flushes >= before + 2);
 	thin_volume_close(v);
 	ground_free(g);
 }
@@ -201,10 +235,13 @@ static void check_failed(struct ground *g, struct thin_volume *v)
 static void test_data_flush_fails(void **state)
 {
 	(void)state;
-	for (uint64_t offset = 0; offset < 20 * BLOCK; offset += 10 * BLOCK) {
+	for (int i = 0; i < 4; i++) {
 		struct thin_volume *v; /* in place: a flush; or new: a commit */
 		struct ground *g = two_blocks(&v);
+		uint64_t offset = i % 2 ? 10 * BLOCK : 0;
 
+		if (i / 2)
+			assert_int_equal(thin_pool_start(g->pool), 0);
 		g->data->fail_flush = -EIO;
 		assert_int_equal(put(v, offset, BLOCK, 2, THIN_FUA), -EIO);
 		check_failed(g, v);
@@ -317,14 +354,9 @@ static void test_poison_unnoticed(void **state)
 }
 
 /*
- * C3: the system tells of a lost write once.  While one flush is failing a
+ * F1: the system tells of a lost write once.  While one flush is failing a
  * commit must not get a good one past it.
  */
-static int flush_volume(void *ctx)
-{
-	return thin_volume_flush(ctx);
-}
-
 static void test_flushes_one_at_a_time(void **state)
 {
 	struct thin_volume *v, *other;
@@ -450,6 +482,7 @@ int main(void)
 		cmocka_unit_test(test_untouched),
 		cmocka_unit_test(test_flush_commits_if_changed),
 		cmocka_unit_test(test_data_first),
+		cmocka_unit_test(test_beside),
 		cmocka_unit_test(test_group),
 		cmocka_unit_test(test_periodic),
 		cmocka_unit_test(test_data_flush_fails),

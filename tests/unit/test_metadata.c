@@ -61,7 +61,7 @@ static int tear_down(void **state)
 static int commit(struct fixture *f)
 {
 	struct thin_freed *freed = NULL;
-	int r = thin_metadata_commit(f->m, NULL, NULL, &freed);
+	int r = thin_metadata_commit(f->m, NULL, &freed);
 
 	thin_epoch_synchronize();
 	thin_metadata_release(f->m, r ? NULL : freed);
@@ -300,7 +300,7 @@ static void freed_blocks_wait_for_release(void **state)
 	assert_int_equal(info(f).data_allocated, 990);
 	/* Not before the commit, nor before the release (I3). */
 	assert_int_equal(thin_metadata_reserve(f->m, 1, &dblock, &nr), -ENOSPC);
-	assert_int_equal(thin_metadata_commit(f->m, NULL, NULL, &freed), 0);
+	assert_int_equal(thin_metadata_commit(f->m, NULL, &freed), 0);
 	assert_int_equal(thin_metadata_reserve(f->m, 1, &dblock, &nr), -ENOSPC);
 	thin_metadata_release(f->m, freed);
 	assert_int_equal(thin_metadata_reserve(f->m, 100, &dblock, &nr), 0);
@@ -473,24 +473,39 @@ static int failing_flush(void *ctx)
 	return -EIO;
 }
 
-static void a_failed_flush_is_for_good(void **state)
+static int good_begin(void *ctx)
 {
-	struct fixture *f = *state;
+	(void)ctx;
+	return 0;
+}
+
+/* @data: counts the flushes of the data, of which the first fails. */
+static void try_failing(struct fixture *f, const struct thin_data_flush *data,
+			const int *flushes)
+{
 	struct thin_freed *freed = NULL;
 	struct thin_device *d;
-	int flushes = 0;
 
 	assert_int_equal(thin_metadata_create_thin(f->m, 0), 0);
-	assert_int_equal(thin_metadata_commit(f->m, failing_flush, &flushes, &freed),
-			 -EIO);
-	assert_int_equal(thin_metadata_commit(f->m, failing_flush, &flushes, &freed),
-			 -ESHUTDOWN);
-	assert_int_equal(flushes, 1);
+	assert_int_equal(thin_metadata_commit(f->m, data, &freed), -EIO);
+	assert_int_equal(thin_metadata_commit(f->m, data, &freed), -ESHUTDOWN);
+	assert_int_equal(*flushes, 1);
 	assert_int_equal(thin_metadata_create_thin(f->m, 1), -ESHUTDOWN);
 	assert_int_equal(thin_device_open(f->m, 0, &d), -ESHUTDOWN);
 	assert_int_equal(thin_metadata_abort(f->m, true), -ESHUTDOWN);
 	reopen(f);
 	assert_int_equal(thin_device_open(f->m, 0, &d), -ENOENT);
+}
+
+static void a_failed_flush_is_for_good(void **state)
+{
+	int flushes = 0;
+	struct thin_data_flush at_once = {failing_flush, NULL, &flushes};
+	struct thin_data_flush later = {good_begin, failing_flush, &flushes};
+
+	try_failing(*state, &at_once, &flushes);
+	flushes = 0;
+	try_failing(*state, &later, &flushes);
 }
 
 static void transaction_ids_are_compared(void **state)

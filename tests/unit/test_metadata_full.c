@@ -19,7 +19,7 @@
 static int commit(struct thin_metadata *m)
 {
 	struct thin_freed *freed = NULL;
-	int r = thin_metadata_commit(m, NULL, NULL, &freed);
+	int r = thin_metadata_commit(m, NULL, &freed);
 
 	if (r)
 		return r;

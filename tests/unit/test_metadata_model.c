@@ -37,7 +37,7 @@ static void commit(struct run *t)
 {
 	struct thin_freed *freed = NULL;
 
-	assert_int_equal(thin_metadata_commit(t->m, NULL, NULL, &freed), 0);
+	assert_int_equal(thin_metadata_commit(t->m, NULL, &freed), 0);
 	thin_epoch_synchronize();
 	thin_metadata_release(t->m, freed);
 	t->committed = t->now;

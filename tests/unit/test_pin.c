@@ -19,7 +19,7 @@ static void commit(struct thin_metadata *m)
 {
 	struct thin_freed *freed = NULL;
 
-	assert_int_equal(thin_metadata_commit(m, NULL, NULL, &freed), 0);
+	assert_int_equal(thin_metadata_commit(m, NULL, &freed), 0);
 	thin_epoch_synchronize();
 	thin_metadata_release(m, freed);
 }

@@ -36,7 +36,7 @@ static void commit(struct world *w)
 {
 	struct thin_freed *freed = NULL;
 
-	assert_int_equal(thin_metadata_commit(w->m, NULL, NULL, &freed), 0);
+	assert_int_equal(thin_metadata_commit(w->m, NULL, &freed), 0);
 	thin_epoch_synchronize();
 	thin_metadata_release(w->m, freed);
 }
