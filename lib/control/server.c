@@ -18,10 +18,10 @@
 #include "util/cleanup.h"
 #include "util/limits.h"
 #include "util/lock.h"
+#include "util/thread.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -153,7 +153,8 @@ static void take_in(struct thin_server *s, int fd)
 		return;
 	}
 	thin_peer_init(&slot->peer, fd, s->handler, s->ctx);
-	slot->used = !pthread_create(&slot->thread, NULL, thin_peer_run, &slot->peer);
+	slot->used = !thin_thread_start(&slot->thread, "thin-peer", thin_peer_run,
+					&slot->peer);
 	if (!slot->used)
 		thin_peer_fini(&slot->peer);
 	thin_mutex_unlock(&s->lock);
@@ -181,15 +182,10 @@ static void *accept_all(void *arg)
 	return NULL;
 }
 
-/* Signals are the server program's: our threads take none. */
 int thin_server_start(struct thin_server *s)
 {
-	sigset_t all, before;
+	int r = thin_thread_start(&s->acceptor, "thin-control", accept_all, s);
 
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	int r = -pthread_create(&s->acceptor, NULL, accept_all, s);
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 	s->started = r == 0;
 	return r;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "pool/pool_internal.h"
 
-#include <signal.h>
+#include "util/thread.h"
 
 /*
  * A thread that calls one function at intervals, and when kicked.  A kick
@@ -57,29 +57,12 @@ static void *work(void *arg)
 	return NULL;
 }
 
-/* Signals are the program's: none of our threads takes one away from it. */
-static int create_thread(struct thin_worker *w)
-{
-	sigset_t all, old;
-	int r;
-
-	sigfillset(&all);
-	r = pthread_sigmask(SIG_SETMASK, &all, &old);
-	if (r)
-		return -r;
-	r = pthread_create(&w->thread, NULL, work, w);
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL); /* what it was: can't fail */
-	if (!r)
-		(void)pthread_setname_np(w->thread, w->name); /* for ps only */
-	return -r;
-}
-
 int thin_worker_start(struct thin_worker *w)
 {
 	int r;
 
 	thin_mutex_lock(&w->lock);
-	r = create_thread(w);
+	r = thin_thread_start(&w->thread, w->name, work, w);
 	w->running = !r;
 	thin_mutex_unlock(&w->lock);
 	return r;

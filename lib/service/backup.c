@@ -6,10 +6,10 @@
 #include "service/service.h"
 #include "util/checked.h"
 #include "util/lock.h"
+#include "util/thread.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -339,14 +339,10 @@ int thin_backups_new(struct thinbd *t, struct thin_backups **ret)
 
 int thin_backups_start(struct thin_backups *b)
 {
-	sigset_t all, before;
-
 	if (!b)
 		return 0;
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	int r = -pthread_create(&b->thread, NULL, run, b);
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	int r = thin_thread_start(&b->thread, "thin-backup", run, b);
+
 	b->started = r == 0;
 	return r;
 }

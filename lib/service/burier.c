@@ -9,9 +9,9 @@
 #include "service/service.h"
 
 #include "util/checked.h"
+#include "util/thread.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 
 struct thin_burier {
@@ -121,18 +121,6 @@ int thin_burier_new(struct thinbd *t, struct thin_burier **ret)
 	return 0;
 }
 
-static int start_thread(struct thin_burier *b)
-{
-	sigset_t all, before;
-
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	int r = -pthread_create(&b->thread, NULL, run, b);
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-	b->started = !r;
-	return r;
-}
-
 int thin_burier_start(struct thin_burier *b)
 {
 	struct thin_ids left = {0};
@@ -144,7 +132,8 @@ int thin_burier_start(struct thin_burier *b)
 	if (!r)
 		r = hand_over(b, left.at, left.nr);
 	if (!r)
-		r = start_thread(b);
+		r = thin_thread_start(&b->thread, "thin-bury", run, b);
+	b->started = !r;
 	free(left.at);
 	return r;
 }

@@ -4,9 +4,9 @@
 #include "service/service.h"
 #include "util/checked.h"
 #include "util/limits.h"
+#include "util/thread.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 
 struct thin_extender {
@@ -172,14 +172,10 @@ int thin_extender_new(struct thinbd *t, struct thin_extender **ret)
 
 int thin_extender_start(struct thin_extender *x)
 {
-	sigset_t all, before;
-
 	if (!x)
 		return 0;
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	int r = -pthread_create(&x->thread, NULL, run, x);
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	int r = thin_thread_start(&x->thread, "thin-extend", run, x);
+
 	x->started = r == 0;
 	return r;
 }

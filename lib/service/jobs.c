@@ -6,9 +6,9 @@
  */
 #include "service/flatten.h"
 #include "service/service.h"
+#include "util/thread.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 
 struct thin_job {
@@ -59,17 +59,6 @@ static void end_job(struct thin_job *job)
 	free(job);
 }
 
-static int start_thread(struct thin_job *job)
-{
-	sigset_t all, before;
-
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	int r = -pthread_create(&job->thread, NULL, run, job);
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return r;
-}
-
 static int start_job(struct thinbd *t, const struct thin_volume_conf *v)
 {
 	struct thin_job *job = calloc(1, sizeof(*job));
@@ -79,7 +68,7 @@ static int start_job(struct thinbd *t, const struct thin_volume_conf *v)
 	if (!r) {
 		*job = (struct thin_job){
 			.t = t, .name = copy, .device = v->device, .next = t->jobs};
-		r = start_thread(job);
+		r = thin_thread_start(&job->thread, "thin-job", run, job);
 	}
 	if (r) {
 		free(job);

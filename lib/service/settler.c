@@ -4,9 +4,9 @@
 #include "service/service.h"
 
 #include "util/lock.h"
+#include "util/thread.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 
 /* From the last change on; so that one of many does not wait for the disk. */
@@ -81,14 +81,10 @@ int thin_settler_new(struct thinbd *t, struct thin_settler **ret)
 
 int thin_settler_start(struct thin_settler *s)
 {
-	sigset_t all, before;
-
 	if (!s)
 		return 0;
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	int r = -pthread_create(&s->thread, NULL, run, s);
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	int r = thin_thread_start(&s->thread, "thin-settle", run, s);
+
 	s->started = !r;
 	return r;
 }
