@@ -13,6 +13,7 @@
 #include "service/io_counters.h"
 #include "service/reserves.h"
 #include "service/flatten.h"
+#include "service/look.h"
 #include "service/service.h"
 #include "service/settler.h"
 
@@ -225,6 +226,22 @@ static int table_conf(struct thinbd *t, const struct thinbd_params *p)
 	return r ? r : thin_string_set(&t->conf.data, p->data);
 }
 
+static int table_origin(struct thinbd *t, const char *origin, struct thin_error *e)
+{
+	struct thin_looks looks = {0};
+	int r;
+
+	if (thin_origin_volume(origin))
+		return thin_error_set(e, -EINVAL,
+				      "%s: there are no names without a pool folder",
+				      origin);
+	do
+		r = thin_origin_record(t, origin, &looks, t->the_volume, e);
+	while (r == -EAGAIN && thin_looks_go(&looks));
+	thin_looks_fini(&looks);
+	return r;
+}
+
 /* Its only volume: a record that no file holds. */
 static int table_volume(struct thinbd *t, const struct thinbd_params *p,
 			struct thin_error *e)
@@ -236,11 +253,7 @@ static int table_volume(struct thinbd *t, const struct thinbd_params *p,
 	t->the_volume->device = p->device;
 	t->the_volume->size = p->size;
 	t->the_volume->created = time(NULL);
-	if (p->origin && thin_origin_volume(p->origin))
-		return thin_error_set(e, -EINVAL,
-				      "%s: there are no names without a pool folder",
-				      p->origin);
-	return p->origin ? thin_origin_record(t, p->origin, t->the_volume, e) : 0;
+	return p->origin ? table_origin(t, p->origin, e) : 0;
 }
 
 static int check_table(struct thinbd *t, const struct thinbd_params *p,

@@ -360,73 +360,17 @@ bool thin_origin_is_open(struct thinbd *t, uint32_t device)
 
 /* --- recording ----------------------------------------------------------- */
 
-static int look_at_storage(const char *where, struct thin_identity *ret,
-			   struct thin_error *e)
-{
-	_cleanup_storage struct thin_storage *s = NULL;
-	int r = thin_storage_open(where, THIN_STORAGE_READONLY | THIN_STORAGE_NO_WRITERS,
-				  &s, e);
-
-	return r ? r : thin_storage_identity(s, ret);
-}
-
-static int look_at_volume(struct thinbd *t, const char *name,
-			  const struct thin_volume_conf *conf, struct thin_identity *ret,
-			  struct thin_error *e)
+int thin_origin_of_volume(struct thinbd *t, const char *name, const char *user,
+			  struct thin_identity *ret, struct thin_error *e)
 {
 	_cleanup_volume_conf const struct thin_volume_conf *v = NULL;
-	int r = check_chain(t, name, conf->name, e);
+	int r = check_chain(t, name, user, e);
 
 	if (!r)
 		r = find_volume(t, name, &v, e);
 	if (!r)
 		*ret = volume_identity(v);
 	return r;
-}
-
-/* The path to open, where @origin is one; *@ret is NULL where it is not. */
-static int absolute_path(const char *origin, char **ret)
-{
-	*ret = NULL;
-	if (thin_storage_is_uri(origin) || thin_origin_volume(origin))
-		return 0;
-	*ret = realpath(origin, NULL);
-	return *ret ? 0 : -errno;
-}
-
-static int look(struct thinbd *t, const char *origin, const char *path,
-		const struct thin_volume_conf *conf, struct thin_identity *ret,
-		struct thin_error *e)
-{
-	const char *volume = thin_origin_volume(origin);
-
-	return volume ? look_at_volume(t, volume, conf, ret, e)
-		      : look_at_storage(path ? path : origin, ret, e);
-}
-
-int thin_origin_record(struct thinbd *t, const char *origin,
-		       struct thin_volume_conf *conf, struct thin_error *e)
-{
-	_cleanup_free char *path = NULL;
-	struct thin_identity identity;
-	struct thin_error why = {0};
-	int r = absolute_path(origin, &path);
-
-	if (!r)
-		r = look(t, origin, path, conf, &identity, &why);
-	if (r)
-		return thin_error_set(e, r, "%s: origin %s: %s", conf->name, origin,
-				      why.text[0] ? why.text : thin_strerror(r));
-	r = thin_string_set(&conf->origin, origin);
-	if (!r)
-		r = thin_string_set(&conf->origin_path, path);
-	if (r)
-		return r;
-	conf->origin_size = identity.size;
-	conf->origin_inode = identity.inode;
-	conf->origin_mtime_ns = identity.mtime_ns;
-	conf->origin_ctime_ns = identity.ctime_ns;
-	return 0;
 }
 
 /* --- who needs it -------------------------------------------------------- */

@@ -92,23 +92,30 @@ static int may_do(struct thinbd *t, const struct thinbd_verb *verb, struct thin_
 	return changes ? check_mode(t, e) : 0;
 }
 
-/* Locked or not is decided at run time: more than the analysis follows. */
-static int handle(struct thin_call *c, struct json_object **ret,
-		  struct thin_error *e) THIN_NO_THREAD_SAFETY
+/* Origins that the verb lacks a look at are looked at in between: without the lock. */
+static int handle_locked(struct thin_call *c, thin_handler *handler,
+			 struct json_object **ret, struct thin_error *e)
+{
+	int r;
+
+	do {
+		thin_mutex_lock(&c->t->lock);
+		r = handler(c, ret, e);
+		thin_mutex_unlock(&c->t->lock);
+	} while (r == -EAGAIN && thin_looks_go(c->looks));
+	return r;
+}
+
+static int handle(struct thin_call *c, struct json_object **ret, struct thin_error *e)
 {
 	const struct thinbd_verb *verb = c->args->verb;
 	int r = may_do(c->t, verb, e);
 
-	for (size_t i = 0; i < NR_HANDLERS && !r; i++) {
-		if (strcmp(handlers[i].verb, verb->name) != 0)
-			continue;
-		if (handlers[i].locked)
-			thin_mutex_lock(&c->t->lock);
-		r = handlers[i].handler(c, ret, e);
-		if (handlers[i].locked)
-			thin_mutex_unlock(&c->t->lock);
-		return r;
-	}
+	for (size_t i = 0; i < NR_HANDLERS && !r; i++)
+		if (!strcmp(handlers[i].verb, verb->name))
+			return handlers[i].locked
+				       ? handle_locked(c, handlers[i].handler, ret, e)
+				       : handlers[i].handler(c, ret, e);
 	return r ? r : -ENOTSUP;
 }
 
@@ -119,9 +126,9 @@ static int handle(struct thin_call *c, struct json_object **ret,
 static int handle_patiently(struct thin_call *c, struct json_object **ret,
 			    struct thin_error *e)
 {
-	uint64_t deadline_ns = thin_now_ns() + PATIENCE_NS;
 	struct timespec nap = {.tv_nsec = NAP_NS};
 	int r = handle(c, ret, e);
+	uint64_t deadline_ns = thin_now_ns() + PATIENCE_NS;
 
 	while (r == -EISCONN && thin_now_ns() < deadline_ns) {
 		(void)nanosleep(&nap, NULL);
@@ -136,6 +143,7 @@ static char *answer(struct thinbd *t, const struct thin_args *args,
 {
 	bool streams = args->verb->flags & THINBD_VERB_STREAMS;
 	struct json_object *result = NULL;
+	struct thin_looks looks = {0};
 	struct thin_error e = {0};
 	struct thin_items items;
 
@@ -146,11 +154,13 @@ static char *answer(struct thinbd *t, const struct thin_args *args,
 		.args = args,
 		.observer = observer,
 		.items = &items,
+		.looks = &looks,
 	};
 	int r = handle_patiently(&c, &result, &e);
 	char *reply = r ? thin_reply_error(r, &e)
 			: thin_reply_result(streams ? thin_items_result(&items) : result);
 	thin_items_fini(&items);
+	thin_looks_fini(&looks);
 	return reply;
 }
 

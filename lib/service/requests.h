@@ -6,6 +6,7 @@
 
 #include "service/args.h"
 #include "service/json.h"
+#include "service/look.h"
 #include "service/service.h"
 
 struct thin_call {
@@ -13,6 +14,7 @@ struct thin_call {
 	const struct thin_args *args;
 	const struct thinbd_observer *observer; /* may be NULL */
 	struct thin_items *items;		/* of a verb that STREAMS */
+	struct thin_looks *looks;		/* at origins */
 };
 
 /*
@@ -20,7 +22,8 @@ struct thin_call {
  * @ret: the result; what is NULL becomes a null.  Left alone by verbs that
  * give items.
  * @e: "NAME: what was wrong, and what to do".
- * Returns 0 or a negative errno.
+ * Returns 0 or a negative errno; -EAGAIN: nothing was done, and it is to be called
+ * again when @c->looks were gone for.
  */
 typedef int thin_handler(struct thin_call *c, struct json_object **ret,
 			 struct thin_error *e);

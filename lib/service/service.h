@@ -224,15 +224,12 @@ THIN_MUST_CHECK int thin_origin_get(struct thinbd *t, const struct thin_volume_c
 bool thin_origin_is_open(struct thinbd *t, uint32_t device);
 
 /*
- * Look at what @origin is now, and record it in @conf: the text, the path,
- * the identity.  For a volume that gets an origin, or another one.
- * @ret_size: of the origin, in bytes.
- * Returns 0; -EINVAL (no origin, circle, a volume that may change); what
- * opening said.
+ * What the volume @name is as the origin of @user.
+ * Returns 0; -EINVAL (a circle, or it may change); -EDQUOT; -ENOENT.
  */
-THIN_MUST_CHECK int thin_origin_record(struct thinbd *t, const char *origin,
-				       struct thin_volume_conf *conf,
-				       struct thin_error *e);
+THIN_MUST_CHECK int thin_origin_of_volume(struct thinbd *t, const char *name,
+					  const char *user, struct thin_identity *ret,
+					  struct thin_error *e);
 
 /* Does @a have the same origin, in the same state, as @b? */
 bool thin_same_origin(const struct thin_volume_conf *a, const struct thin_volume_conf *b);

@@ -82,7 +82,7 @@ static int fill_origin(struct thin_call *c, struct thin_volume_conf *v,
 	const char *origin = thin_arg_text(c->args, "origin");
 
 	if (origin) {
-		int r = thin_origin_record(c->t, origin, v, e);
+		int r = thin_origin_record(c->t, origin, c->looks, v, e);
 		if (r)
 			return r;
 	}

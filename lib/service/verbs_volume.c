@@ -322,7 +322,8 @@ static int set_origin(struct thin_call *c, const char *value, struct thin_volume
 	if (!r)
 		r = thin_volume_conf_copy(v, &old);
 	if (!r)
-		r = *value ? thin_origin_record(c->t, value, v, e) : drop_origin(v);
+		r = *value ? thin_origin_record(c->t, value, c->looks, v, e)
+			   : drop_origin(v);
 	/* The same one by another path: what was shrunk away stays so. */
 	if (r || same_identity(old, v))
 		return r;
