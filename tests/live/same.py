@@ -6,8 +6,11 @@ Two pools that are equal, one of them served, get the same calls; and once more 
 --json.  What the calls are is one table: what is done, what is refused, and every
 verb with every kind of wrong name in each place of one.  What is refused says so in
 one line, and has changed nothing.
+
+--every N: of N calls that are refused one.
 """
 
+import argparse
 import json
 import pathlib
 import re
@@ -309,7 +312,7 @@ class Twins:
             ["list"], ["status"], ["status", "--dm"])]
 
 
-def story_of_what_is_done(work, names, json_too):
+def story_of_what_is_done(work, names, json_too, _every):
     twins = Twins(work, json_too)
     for pool in twins.pools.values():
         pool.t("init", "--data-size", "64M")
@@ -326,7 +329,15 @@ def story_of_what_is_done(work, names, json_too):
     return twins.count
 
 
-def story_of_what_is_refused(work, names, json_too):
+def refused_calls(names, json_too):
+    for words in (*calls(REFUSED, names), *calls("\n".join(TAKEN), names),
+                  *named_calls(WRONG[json_too::2])):
+        if words != ["create", "nobody", "--size", "1M"] and \
+                not (words[0] in ("snapshot", "rename") and words[-1] == "nobody"):
+            yield words  # and not what is called by a good name
+
+
+def story_of_what_is_refused(work, names, json_too, every):
     twins = Twins(work, json_too)
     for pool in twins.pools.values():
         pool.t("init", "--data-size", "64M")
@@ -340,11 +351,7 @@ def story_of_what_is_refused(work, names, json_too):
         for which in twins.pools:  # which says whether somebody is using it
             status, out, _ = twins.call(which, ["init", "--data-size", "64M"])
             should(status == 1 and not out, "a pool was made in the place of", which)
-        for words in (*calls(REFUSED, names), *calls("\n".join(TAKEN), names),
-                      *named_calls(WRONG[json_too::2])):
-            if words == ["create", "nobody", "--size", "1M"] or \
-                    words[0] in ("snapshot", "rename") and words[-1] == "nobody":
-                continue  # that is a good name
+        for words in list(refused_calls(names, json_too))[::every]:
             twins.refused(words)
         twins.end()
         for which, state in before.items():
@@ -359,6 +366,9 @@ def story_of_what_is_refused(work, names, json_too):
 
 
 def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--every", type=int, default=1)
+    every = parser.parse_args().every
     need()
     with story(seed_from_environment(), tmp=in_memory()) as (work, rnd):
         names = {"base": work / "base", "other": work / "other", "gone": work / "gone",
@@ -369,7 +379,7 @@ def main():
             for json_too in (False, True):
                 folder = work / f"{tell.__name__}-{json_too}"
                 folder.mkdir()
-                count = tell(folder, names, json_too)
+                count = tell(folder, names, json_too, every)
                 print(f"  {tell.__name__}{', --json' if json_too else ''}: {count} calls")
 
 

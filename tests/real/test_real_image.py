@@ -12,7 +12,7 @@ it was; both checkers are content; and the pool uses as many blocks as a model
 says.
 
 Environment: THINBD_BUILD_DIR, THINBD_SEED (printed), THINBD_KEEP=1 keeps the
-folder.  Exit 77: something needed is not installed.
+folder, THINBD_IMAGE_MIB is the image's size (128).  Exit 77: something needed is not installed.
 """
 
 import concurrent.futures
@@ -38,7 +38,7 @@ SBIN = ("/usr/sbin", "/sbin")
 BLOCK = 65536
 PAGE = 4096
 VOLUMES = 20
-IMAGE_MIB = 256
+IMAGE_MIB = int(os.environ.get("THINBD_IMAGE_MIB") or 128)
 ODD_TAIL = 12345  # the image is not a multiple of anything
 
 
