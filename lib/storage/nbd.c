@@ -340,8 +340,11 @@ static int connect_first(struct nbd *n, struct thin_error *e)
 			"%s: cannot connect: %s; check that the server runs, and "
 			"its list of exports (nbdinfo --list)",
 			n->uri, why.text);
-	for (size_t i = 0; i < THIN_NBD_CONNECTIONS && !r; i++)
+	for (size_t i = 0; i < THIN_NBD_CONNECTIONS && !r; i++) {
 		r = thin_nbd_conn_init(&n->conn[i], n->uri, &n->export, n->base.readonly);
+		if (!r && i)
+			thin_nbd_conn_join(&n->conn[i], &n->conn[0]);
+	}
 	if (r) {
 		nbd_close(handle);
 		return thin_error_set(e, r, "%s: %s", n->uri, thin_strerror(r));

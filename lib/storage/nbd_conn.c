@@ -31,6 +31,10 @@
  *        not flushed.
  *   [C4] A request fails for a lost server only after the handle is closed:
  *        libnbd does not touch its buffer any more.
+ *   [C5] A server that is told to end waits for its clients to leave, and
+ *        its successor waits for it.  So whoever has lost it takes leave on
+ *        all connections to it that nobody is using, again and again, since
+ *        those that somebody used do not all hear of it by themselves.
  */
 
 #define NS_PER_MS UINT64_C(1000000)
@@ -49,6 +53,7 @@ int thin_nbd_conn_init(struct thin_nbd_conn *conn, const char *uri,
 		.expected = expected,
 		.readonly = readonly,
 		.patience_ms = THIN_NBD_RECONNECT_MS,
+		.next = conn,
 		.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 	};
 	if (conn->wake_fd < 0) {
@@ -79,6 +84,13 @@ void thin_nbd_conn_adopt(struct thin_nbd_conn *conn, struct nbd_handle *nbd)
 {
 	assert(!conn->nbd);
 	conn->nbd = nbd;
+}
+
+void thin_nbd_conn_join(struct thin_nbd_conn *conn, struct thin_nbd_conn *other)
+{
+	assert(conn->next == conn);
+	conn->next = other->next;
+	other->next = conn;
 }
 
 void thin_nbd_conn_hang_up(struct thin_nbd_conn *conn)
@@ -234,40 +246,132 @@ static void send_all(struct thin_nbd_conn *conn)
 	}
 }
 
+static void fail_one(struct thin_nbd_conn *conn, struct thin_nbd_request *req, int error)
+{
+	assert(!conn->nbd); /* [C4] */
+	TAILQ_REMOVE(&conn->todo, req, link);
+	answer(conn, req, error);
+}
+
+/* Those too who have come meanwhile: nobody is to wait for another attempt. */
 static void fail_all(struct thin_nbd_conn *conn, int error)
 {
 	struct thin_nbd_request *req;
 
-	assert(!conn->nbd); /* [C4] */
-	while ((req = TAILQ_FIRST(&conn->todo))) {
-		TAILQ_REMOVE(&conn->todo, req, link);
-		answer(conn, req, error);
+	thin_mutex_lock(&conn->lock);
+	TAILQ_CONCAT(&conn->todo, &conn->incoming, link);
+	thin_mutex_unlock(&conn->lock);
+	while ((req = TAILQ_FIRST(&conn->todo)))
+		fail_one(conn, req, error);
+}
+
+/* A request that no server survives is not sent for ever, whatever others get. */
+static void fail_old(struct thin_nbd_conn *conn, uint64_t now)
+{
+	struct thin_nbd_request *req, *next;
+
+	for (req = TAILQ_FIRST(&conn->todo); req; req = next) {
+		next = TAILQ_NEXT(req, link);
+		if (req->give_up_ns && now >= req->give_up_ns)
+			fail_one(conn, req, -EIO);
 	}
+}
+
+static uint64_t patience_ends(const struct thin_nbd_conn *conn, uint64_t now)
+{
+	return now + conn->patience_ms * NS_PER_MS;
 }
 
 /* Only an answer ends the waiting: to be connected is no progress. */
 static void begin_to_wait(struct thin_nbd_conn *conn)
 {
 	if (!conn->give_up_ns)
-		conn->give_up_ns = thin_now_ns() + conn->patience_ms * NS_PER_MS;
+		conn->give_up_ns = patience_ends(conn, thin_now_ns());
+}
+
+/* [C3] */
+static void take_back(struct thin_nbd_conn *conn, uint64_t now)
+{
+	struct thin_nbd_request *req;
+
+	TAILQ_FOREACH(req, &conn->inflight, link)
+	{
+		if (!req->give_up_ns)
+			req->give_up_ns = patience_ends(conn, now);
+	}
+	TAILQ_CONCAT(&conn->todo, &conn->inflight, link);
 }
 
 static void drop(struct thin_nbd_conn *conn)
 {
+	uint64_t now = thin_now_ns();
+
 	begin_to_wait(conn);
 	nbd_close(conn->nbd);
 	conn->nbd = NULL;
 	conn->lost = false;
-	/* [C3] */
-	TAILQ_CONCAT(&conn->todo, &conn->inflight, link);
-	if (thin_now_ns() >= conn->give_up_ns)
+	take_back(conn, now);
+	if (now >= conn->give_up_ns)
 		fail_all(conn, -EIO);
+	else
+		fail_old(conn, now);
+}
+
+static void pass_lead_locked(struct thin_nbd_conn *conn) THIN_REQUIRES(conn->lock)
+{
+	struct thin_nbd_request *next = TAILQ_FIRST(&conn->inflight);
+
+	conn->led = false;
+	if (!next)
+		next = TAILQ_FIRST(&conn->todo);
+	if (!next)
+		next = TAILQ_FIRST(&conn->incoming);
+	if (next)
+		thin_cond_broadcast(&next->call->wake);
+}
+
+static bool is_idle_locked(const struct thin_nbd_conn *conn) THIN_REQUIRES(conn->lock)
+{
+	return !conn->led && TAILQ_EMPTY(&conn->incoming) && TAILQ_EMPTY(&conn->todo) &&
+	       TAILQ_EMPTY(&conn->inflight);
+}
+
+/* [C1]: as its leader, for a moment. */
+static void hang_up_if_idle(struct thin_nbd_conn *conn)
+{
+	thin_mutex_lock(&conn->lock);
+	if (is_idle_locked(conn)) {
+		conn->led = true;
+		thin_mutex_unlock(&conn->lock);
+		thin_nbd_conn_hang_up(conn);
+		thin_mutex_lock(&conn->lock);
+		pass_lead_locked(conn);
+	}
+	thin_mutex_unlock(&conn->lock);
+}
+
+/* [C5] */
+static void take_leave(struct thin_nbd_conn *conn)
+{
+	for (struct thin_nbd_conn *c = conn->next; c != conn; c = c->next)
+		hang_up_if_idle(c);
+}
+
+/* An attempt that begins while we wait does not make it much longer. */
+static uint64_t attempt_ends(const struct thin_nbd_conn *conn)
+{
+	uint64_t now = thin_now_ns(), longest = now + THIN_NBD_CONNECT_MS * NS_PER_MS;
+	uint64_t shortest = now + THIN_NBD_CONNECT_MIN_MS * NS_PER_MS;
+
+	return now < conn->give_up_ns
+		       ? thin_min(longest, thin_max(shortest, conn->give_up_ns))
+		       : longest;
 }
 
 /* Once.  Returns 0; -ESTALE; -EIO, for ever where "broken" is set. */
 static int reconnect_once(struct thin_nbd_conn *conn)
 {
-	uint64_t deadline = thin_now_ns() + THIN_NBD_CONNECT_MS * NS_PER_MS;
+	uint64_t deadline = attempt_ends(conn);
 	struct thin_nbd_export x = {0};
 	struct nbd_handle *nbd;
 	int r = thin_nbd_handshake(conn->uri, deadline, &nbd, &x, NULL);
@@ -301,6 +405,7 @@ static void pause_before_attempt(struct thin_nbd_conn *conn)
 				 : THIN_NBD_PAUSE_MIN_MS;
 }
 
+/* One that was gone for too long and is back may be lost once more. */
 static int reconnect(struct thin_nbd_conn *conn)
 {
 	int r = -EIO;
@@ -308,10 +413,16 @@ static int reconnect(struct thin_nbd_conn *conn)
 	begin_to_wait(conn);
 	while (!conn->broken) {
 		pause_before_attempt(conn);
+		take_leave(conn);
 		r = reconnect_once(conn);
 		if (!r || r == -ESTALE || thin_now_ns() >= conn->give_up_ns)
 			break;
 	}
+	if (!r && conn->gone) {
+		conn->give_up_ns = 0;
+		begin_to_wait(conn);
+	}
+	conn->gone = r;
 	return conn->broken ? conn->broken : r;
 }
 
@@ -359,19 +470,6 @@ static void hand_out_locked(struct thin_nbd_conn *conn) THIN_REQUIRES(conn->lock
 		if (!--call->left)
 			thin_cond_broadcast(&call->wake);
 	}
-}
-
-static void pass_lead_locked(struct thin_nbd_conn *conn) THIN_REQUIRES(conn->lock)
-{
-	struct thin_nbd_request *next = TAILQ_FIRST(&conn->inflight);
-
-	conn->led = false;
-	if (!next)
-		next = TAILQ_FIRST(&conn->todo);
-	if (!next)
-		next = TAILQ_FIRST(&conn->incoming);
-	if (next)
-		thin_cond_broadcast(&next->call->wake);
 }
 
 /* Lead until @call has all its answers. */

@@ -142,6 +142,7 @@ struct thin_nbd_request {
 	struct thin_nbd_change *change; /* to be logged when it is made */
 	uint64_t flushes;		/* a flush: the changes up to this one */
 	uint64_t filled, sent;		/* a read: bytes, see nbd_chunks.c */
+	uint64_t give_up_ns; /* 0: was never lost; else when to stop repeating */
 	int result;
 };
 
@@ -151,8 +152,9 @@ struct thin_nbd_conn {
 	const char *uri;
 	const struct thin_nbd_export *expected; /* of every server that answers */
 	bool readonly;
-	uint64_t patience_ms; /* how long a lost server is waited for */
-	int wake_fd;	      /* an eventfd: there is something in incoming */
+	uint64_t patience_ms;	    /* how long a lost server is waited for */
+	int wake_fd;		    /* an eventfd: there is something in incoming */
+	struct thin_nbd_conn *next; /* to the same server, in a ring */
 
 	struct thin_mutex lock;
 	bool led THIN_GUARDED_BY(lock);
@@ -165,6 +167,7 @@ struct thin_nbd_conn {
 	bool lost;		/* connected no more, and what it had to do is not done */
 	int broken;		/* the server's content is unknown: for ever */
 	uint64_t give_up_ns;	/* 0: all is well; else when to stop waiting */
+	bool gone;		/* was waited for in vain */
 	uint64_t pause_ms;	/* before the next attempt to connect */
 	struct thin_nbd_queue todo, inflight, done;
 };
@@ -176,6 +179,12 @@ struct thin_nbd_conn {
 THIN_MUST_CHECK int thin_nbd_conn_init(struct thin_nbd_conn *conn, const char *uri,
 				       const struct thin_nbd_export *expected,
 				       bool readonly);
+
+/*
+ * Both go to one server, which one of them tells the other's loss.  Before any
+ * call; they are to be ended when no call to any of them is under way.
+ */
+void thin_nbd_conn_join(struct thin_nbd_conn *conn, struct thin_nbd_conn *other);
 
 /* One that was never made, or not successfully, is all zeros: a no-op. */
 void thin_nbd_conn_fini(struct thin_nbd_conn *conn);
@@ -194,7 +203,8 @@ void thin_nbd_conn_hang_up(struct thin_nbd_conn *conn);
  * once; what was in flight when the server was lost is sent again to the
  * one that comes after it.
  * Returns 0, or the first error that the server gave; -EIO when it was
- * away for too long; -ESTALE when another export stands in its place.
+ * away for too long, or was lost with the same request again and again for
+ * that long; -ESTALE when another export stands in its place.
  * Locking: any number of threads may call at once.
  */
 THIN_MUST_CHECK int thin_nbd_conn_call(struct thin_nbd_conn *conn,

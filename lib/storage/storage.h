@@ -222,7 +222,11 @@ bool thin_storage_has_io_uring(void);
  * An NBD export at @uri (nbd://, nbds://, nbd+unix://, nbds+unix://).
  * A server that is lost is looked for again, with growing pauses, for up to
  * THIN_NBD_RECONNECT_MS; then what waits fails with -EIO, and so, at once,
- * does what comes later, until the server is back.  What was in flight is
+ * does what comes later, until the server is back.  A request with which
+ * servers are lost again and again gets -EIO after that time too.  All
+ * connections to a lost server are given up, lest it waits for us before it
+ * ends.  A server that stays connected and takes its time is not lost, even
+ * where it was stopped.  What was in flight is
  * repeated to the server that comes back, and before it all changes that
  * were not flushed yet: S2 holds across the loss.  Another export in its
  * place (of another size or name) is -ESTALE.

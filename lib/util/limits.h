@@ -83,13 +83,14 @@
 /*
  * NBD servers.  A lost one is waited for as long as its restart may take,
  * and no longer than the guests' disk timeouts (30 s in Linux) bear; one
- * attempt to connect ends after a third of that, and the pauses between
- * attempts grow up to two seconds.
+ * attempt to connect ends after a third of that, the last one sooner, and
+ * the pauses between attempts grow up to two seconds.
  */
-#define THIN_NBD_RECONNECT_MS 30000
-#define THIN_NBD_CONNECT_MS   10000
-#define THIN_NBD_PAUSE_MIN_MS 50
-#define THIN_NBD_PAUSE_MAX_MS 2000
+#define THIN_NBD_RECONNECT_MS	30000
+#define THIN_NBD_CONNECT_MS	10000
+#define THIN_NBD_CONNECT_MIN_MS 1000
+#define THIN_NBD_PAUSE_MIN_MS	50
+#define THIN_NBD_PAUSE_MAX_MS	2000
 
 /* Connections to one server: more bring nothing (nbdcopy's default too). */
 #define THIN_NBD_CONNECTIONS 4
