@@ -15,6 +15,8 @@ int thin_files_error(const struct thin_files *f, const char *name, const char *v
 		reason = "it is not a regular file";
 	else if (err == -ELOOP)
 		reason = "it is a symbolic link";
+	else if (err == -EFBIG)
+		reason = "it is larger than any that thinbd writes";
 	return thin_error_set(e, err, "cannot %s %s%s%s: %s", verb, f->where,
 			      *name ? "/" : "", name, reason ? reason : "unknown error");
 }

@@ -52,6 +52,24 @@ must_fail nbdinfo --size "$(uri vm2)"
 stop_server
 cp "$work/vm2" "$pool/volumes/vm2.conf"
 
+proves "files of a size that is not ours: pool.conf, the journal of changes"
+truncate -s 2M "$pool/pool.conf"
+no_pool 'pool.conf: it is larger than any that thinbd writes'
+cp "$work/good" "$pool/pool.conf"
+[ ! -e "$pool/volumes/.journal" ] || cp "$pool/volumes/.journal" "$work/journal"
+truncate -s 129M "$pool/volumes/.journal"
+for verb in status list 'create vm9 --size 1M' 'delete vm1'; do
+    # shellcheck disable=SC2086 # words
+    t_fails 'volumes/.journal: it is larger than any that thinbd writes' $verb
+done
+must_fail t check >"$work/output"
+grep -q 'volumes/.journal: it is larger' "$work/output" || fail "$(cat "$work/output")"
+! quietly_served || fail "served"
+expect "its size" $((129 << 20)) "$(stat -c %s "$pool/volumes/.journal")"
+rm "$pool/volumes/.journal"
+[ ! -e "$work/journal" ] || cp "$work/journal" "$pool/volumes/.journal"
+t list >"$work/output"
+
 proves "damaged metadata: not written, and the message says thinbd check"
 cp "$pool/metadata" "$work/metadata"
 printf 'x' | dd of="$pool/metadata" bs=1 seek=100 conv=notrunc status=none
