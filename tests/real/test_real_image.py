@@ -99,7 +99,7 @@ def collect_files(folder, rnd, budget):
 def make_base(work, rnd):
     tree = work / "tree"
     tree.mkdir()
-    taken = collect_files(tree, rnd, IMAGE_MIB * 6 // 10 << 20)
+    taken = collect_files(tree, rnd, IMAGE_MIB * 4 // 10 << 20)
     base = work / "base.img"
     run("mke2fs", "-q", "-t", "ext4", "-b", "4096", "-d", tree, base, f"{IMAGE_MIB}M")
     with open(base, "ab") as f:
@@ -109,7 +109,9 @@ def make_base(work, rnd):
 
 
 def debugfs(image, commands):
-    run("debugfs", "-w", "-f", "-", image, input="\n".join(commands) + "\n")
+    said = run("debugfs", "-w", "-f", "-", image, input="\n".join(commands) + "\n")
+    if "Could not" in said:
+        raise SystemExit(f"{image}: is full: {said}")
 
 
 class Model:
