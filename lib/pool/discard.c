@@ -148,6 +148,31 @@ int thin_pool_truncate(struct thin_pool *pool, uint32_t device, uint64_t bytes)
 	return r ? thin_commit_error(pool, r) : 0;
 }
 
+/*
+ * What is not mapped needs nothing: with the origin's end before it nobody fills it
+ * with anything but zeros.
+ */
+int thin_pool_zero_tail(struct thin_pool *pool, uint32_t device, uint64_t bytes,
+			uint64_t origin_end)
+{
+	struct thin_request req = {
+		.op = THIN_OP_ZERO,
+		.begin = bytes,
+		.end = thin_div_up(bytes, pool->block_size) * pool->block_size,
+		.flags = THIN_FUA,
+		.mapped_only = true,
+	};
+	int r = thin_core_pin(pool, device, &req.core);
+
+	if (r)
+		return r;
+	thin_core_limit_origin(req.core, origin_end);
+	if (req.begin < req.end)
+		r = thin_request_do(&req);
+	thin_core_unpin(req.core);
+	return r;
+}
+
 int thin_volume_zero(struct thin_volume *v, uint64_t offset, uint64_t len, unsigned flags)
 {
 	struct thin_pool *pool = v->core->pool;

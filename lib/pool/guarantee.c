@@ -151,16 +151,16 @@ void thin_guarantee_inserted(struct thin_reservation *res, uint64_t nr)
 	thin_mutex_unlock(&gs->lock);
 }
 
-void thin_guarantee_returned(struct thin_reservation *res)
+void thin_guarantee_returned(struct thin_reservation *res, uint64_t nr)
 {
 	struct thin_guarantees *gs = &res->pool->guarantees;
 
 	if (!res->pending)
 		return;
 	thin_mutex_lock(&gs->lock);
-	set_pending(gs, res->guarantee, res->guarantee->pending - res->pending);
+	set_pending(gs, res->guarantee, res->guarantee->pending - nr);
 	thin_mutex_unlock(&gs->lock);
-	res->pending = 0;
+	res->pending -= nr;
 }
 
 static int look(struct thin_core *core, uint64_t begin, uint64_t end,

@@ -103,11 +103,30 @@ enum thin_action thin_piece_action(const struct thin_request *req,
 	switch (req->op) {
 	case THIN_OP_ZERO:
 		return zero_action(req, p);
-	case THIN_OP_HYDRATE:
-		return !p->mapped && p->origin ? THIN_PROVISION : THIN_NOTHING;
 	default:
 		return p->mapped && !p->shared ? THIN_IN_PLACE : THIN_PROVISION;
 	}
+}
+
+/* Of a block that is not mapped, and will be: does the origin show around the bytes? */
+static bool shows_around(const struct thin_request *req, const struct thin_piece *p)
+{
+	uint64_t bs = block_size(req), begin = p->vblock * bs;
+
+	if (p->mapped || p->whole)
+		return false;
+	return thin_min(thin_piece_begin(req, p), req->origin_end) > begin ||
+	       thin_piece_end(req, p) < thin_min(begin + bs, req->origin_end);
+}
+
+static void plan_provision(const struct thin_request *req, const struct thin_piece *p,
+			   struct thin_plan *plan)
+{
+	plan->provision += p->nr;
+	if (!shows_around(req, p) || !thin_below_lacks(req, p->vblock))
+		return;
+	assert(plan->nr_lacks < THIN_EDGES);
+	plan->lacks[plan->nr_lacks++] = p->vblock;
 }
 
 static void plan_run(const struct thin_request *req, const struct thin_run *run,
@@ -119,7 +138,7 @@ static void plan_run(const struct thin_request *req, const struct thin_run *run,
 		thin_piece_cut(req, run, b, &p);
 		switch (thin_piece_action(req, &p)) {
 		case THIN_PROVISION:
-			plan->provision += p.nr;
+			plan_provision(req, &p, plan);
 			break;
 		case THIN_IN_PLACE:
 			plan->in_place = true;

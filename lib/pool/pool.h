@@ -240,6 +240,16 @@ THIN_MUST_CHECK int thin_pool_truncate(struct thin_pool *pool, uint32_t device,
 				       uint64_t bytes);
 
 /*
+ * The rest of @device's last block, whose volume ends at @bytes: where it is mapped,
+ * let there be zeros.  Nobody reads them, but they show when the volume grows.  The
+ * origin shows up to @origin_end (as of thin_volume_params), also for those who have it
+ * open; it is not read.
+ * Returns 0; -ENOENT; as a write.  Durable: yes.
+ */
+THIN_MUST_CHECK int thin_pool_zero_tail(struct thin_pool *pool, uint32_t device,
+					uint64_t bytes, uint64_t origin_end);
+
+/*
  * What blocks [@begin, @end) of @device are mapped to, as
  * thin_metadata_lookup(): to compare devices.  Blocks are not to be read.
  * Returns 0; -ENOENT; -EBUSY (being deleted).
@@ -302,7 +312,6 @@ struct thin_volume_params {
 	struct thin_origin *origin; /* may be NULL; a reference is taken */
 	uint64_t origin_end;	    /* it shows up to there, bytes; 0: all of it */
 	bool read_only;
-	bool past_end; /* @size reaches past the volume's end, and does not move it */
 };
 
 /*
@@ -383,12 +392,28 @@ typedef int thin_map_fn(void *ctx, uint64_t offset, uint64_t len,
 THIN_MUST_CHECK int thin_volume_hydrate(struct thin_volume *v, uint64_t offset,
 					uint64_t len);
 
+struct thin_core;
+
+/* An origin that nobody comes to any more, but some may still be reading. */
+struct thin_dropped {
+	struct thin_core *core; /* pinned */
+	struct thin_origin *origin;
+};
+
 /*
- * Let the origin go, for all opens of the device: what is not mapped reads
+ * Drop the origin, for all opens of the device: what is not mapped reads
  * as zeros from here on.  The registry is to know it first.
- * Locking: waits for the volume's requests in flight.
+ * @ret: for thin_dropped_let_go().
+ * Locking: waits for requests in flight that change the volume, and for none that
+ * read the origin.
  */
-void thin_volume_drop_origin(struct thin_volume *v);
+void thin_volume_drop_origin(struct thin_volume *v, struct thin_dropped *ret);
+
+/*
+ * Let it go.  The volume may have been closed meanwhile, the pool not.
+ * Locking: waits for those who still read it, for as long as it takes to answer.
+ */
+void thin_dropped_let_go(struct thin_dropped *d);
 
 /*
  * What [@offset, @offset + @len) is made of, in order, neighbours of one

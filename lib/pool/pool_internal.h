@@ -11,8 +11,7 @@
  * who is in an epoch, and inside a gate or a range only where metadata is
  * down to the reserve (space.c).
  *
- *   gates of volumes     in order of their device ids; of one volume first
- *                        `gate`, then `below`
+ *   gates of volumes     in order of their device ids; `below` without others
  *   range lock's ranges  at most one range a thread
  *   (epoch)              entered with a range held, never the other way
  *   commit's closing     while a transaction is closed, or a group of
@@ -371,7 +370,7 @@ struct thin_core {
 	 * mapping that he thinks is not shared (I4).
 	 */
 	struct thin_gate gate;
-	_Atomic(struct thin_origin *) origin; /* inside `gate`, or `below` */
+	_Atomic(struct thin_origin *) origin; /* read inside `below`; its size, `gate` */
 	struct thin_gate below;		      /* who reads or maps the origin */
 	_Atomic uint64_t origin_end;	      /* bytes: what of it shows; 0: all */
 	_Atomic uint64_t size; /* bytes: the largest of the opens'; changes with
@@ -392,6 +391,9 @@ struct thin_volume {
  */
 THIN_MUST_CHECK int thin_core_pin(struct thin_pool *pool, uint32_t device,
 				  struct thin_core **ret);
+/* Once more, where it is pinned.  Returns @core. */
+struct thin_core *thin_core_pin_again(struct thin_core *core)
+	THIN_REQUIRES(core->pool->volumes_lock);
 void thin_core_unpin(struct thin_core *core); /* NULL is a no-op */
 /*
  * Pin a device, and keep everybody off until it is unpinned.  Who has it pinned is
@@ -402,14 +404,17 @@ void thin_core_unpin(struct thin_core *core); /* NULL is a no-op */
 THIN_MUST_CHECK int thin_core_claim(struct thin_pool *pool, uint32_t device, bool patient,
 				    struct thin_core **ret);
 /*
- * The origin, or NULL, for a reader or mapper: good until he leaves.  May
- * wait for one that is just being dropped.
+ * The origin, or NULL, for a reader or mapper: good until he leaves.
+ * Locking: outside of gates and ranges; so nobody waits for an origin but its readers.
  */
 struct thin_origin *thin_core_origin_enter(struct thin_core *core) THIN_NO_THREAD_SAFETY;
 void thin_core_origin_leave(struct thin_core *core, struct thin_origin *o)
 	THIN_NO_THREAD_SAFETY; /* NULL is a no-op */
 /* Up to where @o, which is @core's or NULL, shows: bytes; 0 for NULL. */
 uint64_t thin_core_origin_end(struct thin_core *core, const struct thin_origin *o);
+/* From here on it shows up to @end at most, for all who have it open now; 0: to its own.
+ */
+void thin_core_limit_origin(struct thin_core *core, uint64_t end);
 /* Start the origins of all open volumes. */
 THIN_MUST_CHECK int thin_volumes_start(struct thin_pool *pool);
 /* Look at the origins of all open volumes, and tell which ones changed. */

@@ -15,8 +15,9 @@
  *
  *   whole blocks       the caller's bytes, or zeros, straight to the storage;
  *                      neither the origin nor the old block is read
- *   a block in part    built in a buffer, from the old block, the origin or
- *                      zeros, with the caller's bytes over it: one write
+ *   a block in part    built in a buffer, from the old block, zeros, or what
+ *                      was read of the origin before (below.c), with the
+ *                      caller's bytes over it: one write
  *   ... a large one    in three stretches, before, the caller's, and after,
  *                      copied through a buffer: a block may have 1 GiB, and
  *                      a hundred writers can't have one of these each
@@ -33,9 +34,10 @@ static int gather_old(struct thin_work *w, const struct thin_piece *p,
 
 	if (from == to)
 		return 0;
-	if (!p->mapped)
-		return thin_origin_gather(w->req->origin, w->req->origin_end, g, from,
-					  buf, to - from);
+	if (!p->mapped) {
+		memset(buf, 0, to - from);
+		return 0;
+	}
 	return thin_gather_add(g, p->dblock * bs + (from - p->vblock * bs), buf,
 			       to - from);
 }
@@ -49,39 +51,42 @@ static void lay_over(const struct thin_request *req, uint64_t from, uint64_t to,
 		memset(buf, 0, to - from);
 }
 
+/* What was in @p around the caller's bytes, in a buffer. */
+static int get_old(struct thin_work *w, const struct thin_piece *p, uint8_t **ret)
+{
+	uint64_t bs = w->pool->block_size, begin = p->vblock * bs;
+	uint64_t from = thin_piece_begin(w->req, p), to = thin_piece_end(w->req, p);
+	struct thin_gather old;
+	int r;
+
+	*ret = p->mapped ? NULL : thin_below_find(w->req, p->vblock);
+	if (*ret)
+		return 0;
+	*ret = thin_work_buffer(w);
+	if (!*ret)
+		return -ENOMEM;
+	thin_gather_reads(&old, w->pool->params.data);
+	r = gather_old(w, p, &old, begin, from, *ret);
+	if (!r)
+		r = gather_old(w, p, &old, to, begin + bs, *ret + (to - begin));
+	return r ? r : thin_gather_go(&old);
+}
+
 /* A block in part that fits into a buffer. */
 static int build(struct thin_work *w, const struct thin_piece *p, uint64_t dblock)
 {
 	uint64_t bs = w->pool->block_size, begin = p->vblock * bs;
 	uint64_t from = thin_piece_begin(w->req, p), to = thin_piece_end(w->req, p);
-	uint8_t *buf = thin_work_buffer(w);
-	struct thin_gather old;
-	int r;
+	uint8_t *buf;
+	int r = get_old(w, p, &buf);
 
-	if (!buf)
-		return -ENOMEM;
-	thin_gather_reads(&old, w->pool->params.data);
-	r = gather_old(w, p, &old, begin, from, buf);
-	if (!r)
-		r = gather_old(w, p, &old, to, begin + bs, buf + (to - begin));
-	if (!r)
-		r = thin_gather_go(&old);
 	if (r)
 		return r;
 	lay_over(w->req, from, to, buf + (from - begin));
 	return thin_gather_add(&w->out, dblock * bs, buf, bs);
 }
 
-/* --- large blocks, and copies of many -------------------------------------- */
-
-/* Where the old content of [@from, @to) is known to be zeros from, or @to. */
-static uint64_t zeros_from(const struct thin_work *w, const struct thin_piece *p,
-			   uint64_t from, uint64_t to)
-{
-	if (p->mapped)
-		return to;
-	return thin_min(thin_max(from, w->req->origin_end), to);
-}
+/* --- large blocks ----------------------------------------------------------- */
 
 static int copy_chunk(struct thin_work *w, const struct thin_piece *p, uint64_t from,
 		      uint64_t to, uint64_t offset, uint8_t *buf)
@@ -98,24 +103,31 @@ static int copy_chunk(struct thin_work *w, const struct thin_piece *p, uint64_t 
 	return r;
 }
 
-/* The old content of [@from, @to) to @offset of the data storage. */
+/*
+ * The old content of [@from, @to) to @offset of the data storage.  What the origin
+ * showed here is mapped by now (below.c).
+ */
 static int copy(struct thin_work *w, const struct thin_piece *p, uint64_t from,
 		uint64_t to, uint64_t offset)
 {
 	struct thin_buffers *buffers = &w->pool->buffers;
-	uint64_t zeros = zeros_from(w, p, from, to);
-	void *buf = from < zeros ? thin_buffer_get(buffers) : NULL;
-	int r = from < zeros && !buf ? -ENOMEM : 0;
+	void *buf;
+	int r = 0;
 
-	while (from < zeros && !r) {
-		uint64_t len = thin_min(zeros - from, buffers->len);
+	if (!p->mapped)
+		return from == to ? 0
+				  : thin_storage_zero(w->pool->params.data, offset,
+						      to - from);
+	buf = thin_buffer_get(buffers);
+	if (!buf)
+		return -ENOMEM;
+	while (from < to && !r) {
+		uint64_t len = thin_min(to - from, buffers->len);
 
 		r = copy_chunk(w, p, from, from + len, offset, buf);
 		from += len;
 		offset += len;
 	}
-	if (zeros < to && !r)
-		r = thin_storage_zero(w->pool->params.data, offset, to - zeros);
 	thin_buffer_put(buffers, buf);
 	return r;
 }
@@ -163,8 +175,6 @@ static int fill(struct thin_work *w, const struct thin_piece *p, uint64_t vblock
 {
 	uint64_t bs = w->pool->block_size;
 
-	if (w->req->op == THIN_OP_HYDRATE)
-		return copy(w, p, vblock * bs, (vblock + nr) * bs, dblock * bs);
 	if (p->whole)
 		return fill_whole(w, vblock, dblock, nr);
 	return bs <= w->pool->buffers.len ? build(w, p, dblock) : stretch(w, p, dblock);
@@ -189,7 +199,7 @@ int thin_provision_piece(struct thin_work *w, const struct thin_piece *p)
 
 /* --- requests ---------------------------------------------------------------- */
 
-static int reserve(struct thin_work *w, uint64_t want)
+int thin_provision_reserve(struct thin_work *w, uint64_t want)
 {
 	int r = want ? thin_reservation_make(&w->res, want) : 0;
 
@@ -223,8 +233,7 @@ static int go_in_place(struct thin_work *w, struct thin_cursor *c,
 
 /*
  * No epoch: while the range is held the mappings stay, and what our mappings
- * refer to nobody else gets.  So an origin that does not answer keeps those
- * waiting who want these blocks, and no one else.
+ * refer to nobody else gets.
  */
 static int provision(struct thin_work *w, struct thin_range *range, bool *range_held)
 {
@@ -237,9 +246,11 @@ static int provision(struct thin_work *w, struct thin_range *range, bool *range_
 		r = thin_plan_make(w->req, &c, &plan);
 	if (r)
 		return r;
+	if (thin_request_lacks(w->req, &plan))
+		return -EAGAIN;
 	if (only_in_place(&plan, &c))
 		return go_in_place(w, &c, range, range_held);
-	r = reserve(w, plan.provision);
+	r = thin_provision_reserve(w, plan.provision);
 	return r ? r : thin_work_run(w, &c);
 }
 

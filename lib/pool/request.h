@@ -15,6 +15,10 @@
  * A write first looks whether all of it goes in place; that needs no lock
  * but the gate.  Otherwise it locks the range of its blocks, looks again,
  * reserves all the blocks it needs, writes, and inserts.
+ *
+ * Nobody reads the origin inside a gate or a range: it may be on a host that does
+ * not answer.  Who finds that he needs some of it leaves both, reads it, and begins
+ * again.
  */
 
 #include "pool/pool_internal.h"
@@ -72,8 +76,17 @@ THIN_MUST_CHECK int thin_cursor_rewind(struct thin_cursor *c);
 enum thin_op {
 	THIN_OP_WRITE,
 	THIN_OP_ZERO,
-	THIN_OP_HYDRATE, /* copy from the origin what it still shows */
 };
+
+/* What the origin shows in a block, around the caller's bytes (below.c). */
+struct thin_below {
+	uint64_t vblock;
+	uint64_t end; /* bytes of the volume: from there on these are zeros */
+	uint8_t *buf; /* one of the pool's; NULL: nothing was read */
+};
+
+/* A request has two blocks at most that it covers in part. */
+#define THIN_EDGES 2
 
 struct thin_request {
 	struct thin_core *core;
@@ -82,9 +95,14 @@ struct thin_request {
 	const uint8_t *buf;  /* of a WRITE */
 	unsigned flags;
 
-	/* as of the attempt: good while it is inside the gate */
-	struct thin_origin *origin;
-	uint64_t origin_end; /* bytes; 0 without */
+	bool mapped_only; /* what is not mapped is left alone */
+
+	uint64_t origin_end; /* bytes; 0 without; good while it is inside the gate */
+
+	/* what was read of the origin, and what is to be: nothing was done then */
+	struct thin_below below[THIN_EDGES];
+	uint64_t lacks[THIN_EDGES]; /* blocks */
+	size_t nr_lacks;
 
 	/* what could not be reserved, -ENOSPC or -ENOBUFS: nothing was done then */
 	int short_of;
@@ -125,10 +143,29 @@ struct thin_plan {
 	uint64_t provision; /* blocks */
 	bool in_place;
 	bool unmap;
+	uint64_t lacks[THIN_EDGES]; /* blocks that the origin was not read for */
+	size_t nr_lacks;
 };
 
 THIN_MUST_CHECK int thin_plan_make(const struct thin_request *req, struct thin_cursor *c,
 				   struct thin_plan *ret);
+
+/* --- below.c: what a request needs of the origin ----------------------------- */
+
+/* Is what the origin shows in @vblock still to be read? */
+bool thin_below_lacks(const struct thin_request *req, uint64_t vblock);
+/*
+ * See to it that @req lacks nothing of @req->lacks any more.  Takes as long as the
+ * origin does to answer: outside the gate.
+ * Returns 0; -ENOMEM; as a read, or as thin_volume_hydrate().
+ */
+THIN_MUST_CHECK int thin_below_read(struct thin_request *req);
+/*
+ * A buffer with what shows around @req's bytes in @vblock; NULL: nothing was read,
+ * since there are only zeros.  Good until the end of @req.
+ */
+uint8_t *thin_below_find(struct thin_request *req, uint64_t vblock);
+void thin_below_fini(struct thin_request *req);
 
 /* --- reserve.c: blocks that a request may use ------------------------------- */
 
@@ -157,6 +194,11 @@ THIN_MUST_CHECK int thin_reservation_make(struct thin_reservation *res, uint64_t
 /* Consecutive ones of them, at most @want; returns how many. */
 uint64_t thin_reservation_take(struct thin_reservation *res, uint64_t want,
 			       uint64_t *ret_dblock);
+/*
+ * [@dblock, @dblock + @nr) were taken, all before them are used or went back, and
+ * they are not needed after all.
+ */
+void thin_reservation_return(struct thin_reservation *res, uint64_t dblock, uint64_t nr);
 /* Gives back what was not used. */
 void thin_reservation_fini(struct thin_reservation *res);
 
@@ -171,8 +213,8 @@ THIN_MUST_CHECK int thin_guarantee_take(struct thin_reservation *res, uint64_t w
 						    uint64_t want));
 /* @nr of its blocks are the volume's own now. */
 void thin_guarantee_inserted(struct thin_reservation *res, uint64_t nr);
-/* Those that are still pending will not be. */
-void thin_guarantee_returned(struct thin_reservation *res);
+/* @nr of those that are still pending will not be. */
+void thin_guarantee_returned(struct thin_reservation *res, uint64_t nr);
 
 /* --- work.c: a request under way -------------------------------------------- */
 
@@ -188,7 +230,7 @@ struct thin_work {
 	struct thin_reservation res;
 	size_t nr_insertions, nr_buffers;
 	struct thin_insertion insertion[THIN_RUNS]; /* when @out is written */
-	void *buffer[2]; /* a request has two blocks at most that it covers in part */
+	void *buffer[THIN_EDGES];
 };
 
 void thin_work_init(struct thin_work *w, struct thin_request *req);
@@ -198,6 +240,8 @@ void *thin_work_buffer(struct thin_work *w);
 /* These blocks hold, or @out will have written, what belongs there. */
 THIN_MUST_CHECK int thin_work_insert(struct thin_work *w, uint64_t vblock,
 				     uint64_t dblock, uint64_t nr);
+/* Write what was gathered, and make the insertions that were noted. */
+THIN_MUST_CHECK int thin_work_finish(struct thin_work *w);
 /* Do what @c's runs need, from the first one on. */
 THIN_MUST_CHECK int thin_work_run(struct thin_work *w, struct thin_cursor *c);
 
@@ -207,6 +251,13 @@ THIN_MUST_CHECK int thin_work_run(struct thin_work *w, struct thin_cursor *c);
 THIN_MUST_CHECK int thin_provision_piece(struct thin_work *w, const struct thin_piece *p);
 /* A request that does not go in place: inside the gate. */
 THIN_MUST_CHECK int thin_provision(struct thin_request *req);
+/* @want blocks for @w; where there are too few @req is short of them. */
+THIN_MUST_CHECK int thin_provision_reserve(struct thin_work *w, uint64_t want);
+
+/* --- hydrate.c -------------------------------------------------------------- */
+
+/* Blocks of [@begin, @end) that the origin shows become the volume's. */
+THIN_MUST_CHECK int thin_hydrate(struct thin_core *core, uint64_t begin, uint64_t end);
 
 /* --- write.c, discard.c ----------------------------------------------------- */
 
@@ -215,6 +266,10 @@ THIN_MUST_CHECK int thin_provision(struct thin_request *req);
  * scarce with a commit after each of them.  Inside the gate; in no epoch.
  */
 THIN_MUST_CHECK int thin_unmap(struct thin_core *core, uint64_t begin, uint64_t end);
+/* Does @req lack something of the origin, by @plan?  It is noted. */
+bool thin_request_lacks(struct thin_request *req, const struct thin_plan *plan);
+/* @req was short of room: wait for some.  As thin_space_wait(). */
+THIN_MUST_CHECK int thin_request_wait(struct thin_request *req, struct thin_patience *p);
 /* Do a request, whatever it takes; waits for room and for FUA's commit. */
 THIN_MUST_CHECK int thin_request_do(struct thin_request *req);
 /* 0; -ERANGE; -EROFS. */

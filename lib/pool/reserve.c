@@ -101,6 +101,14 @@ uint64_t thin_reservation_take(struct thin_reservation *res, uint64_t want,
 	return nr;
 }
 
+void thin_reservation_return(struct thin_reservation *res, uint64_t dblock, uint64_t nr)
+{
+	thin_metadata_unreserve(res->pool->m, dblock, nr);
+	res->used += nr;
+	thin_guarantee_returned(res, nr);
+	thin_space_returned(res->pool);
+}
+
 void thin_reservation_fini(struct thin_reservation *res)
 {
 	bool returned = false;
@@ -115,7 +123,7 @@ void thin_reservation_fini(struct thin_reservation *res)
 		thin_metadata_unreserve(res->pool->m, x->dblock + used, x->nr - used);
 		returned = true;
 	}
-	thin_guarantee_returned(res);
+	thin_guarantee_returned(res, res->pending);
 	if (returned)
 		thin_space_returned(res->pool);
 	if (res->extent != res->few)

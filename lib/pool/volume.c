@@ -109,6 +109,13 @@ static void unpin_locked(struct thin_pool *pool, struct thin_core *core)
 	thin_cond_broadcast(&pool->volumes_changed);
 }
 
+struct thin_core *thin_core_pin_again(struct thin_core *core)
+{
+	assert(core->pins > 0);
+	core->pins++;
+	return core;
+}
+
 int thin_core_pin(struct thin_pool *pool, uint32_t device, struct thin_core **ret)
 {
 	int r;
@@ -206,13 +213,15 @@ static bool is_less(struct thin_core *core, uint64_t end)
  * Who came before a volume was shrunk still knows the old end.  With the gate shut
  * where there is need: afterwards nobody fills a block from behind the new one.
  */
-static void limit_origin(struct thin_core *core, uint64_t end)
+void thin_core_limit_origin(struct thin_core *core, uint64_t end)
 {
 	if (!is_less(core, end))
 		return;
 	thin_gate_shut(&core->gate);
-	if (is_less(core, end))
+	thin_mutex_lock(&core->pool->volumes_lock);
+	if (core->opens && is_less(core, end))
 		atomic_store(&core->origin_end, end);
+	thin_mutex_unlock(&core->pool->volumes_lock);
 	thin_gate_open(&core->gate);
 }
 
@@ -272,9 +281,8 @@ int thin_volume_open(struct thin_pool *pool, const struct thin_volume_params *pa
 	}
 	v->size = params->size;
 	v->read_only = params->read_only;
-	limit_origin(v->core, params->origin_end);
-	if (!params->past_end)
-		grow_core(v->core, v->size);
+	thin_core_limit_origin(v->core, params->origin_end);
+	grow_core(v->core, v->size);
 	*ret = v;
 	return 0;
 }

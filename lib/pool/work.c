@@ -72,7 +72,7 @@ static int insert_one(struct thin_work *w, const struct thin_insertion *i)
 	return -ENOSPC;
 }
 
-static int finish(struct thin_work *w)
+int thin_work_finish(struct thin_work *w)
 {
 	int r = thin_gather_go(&w->out);
 
@@ -95,7 +95,7 @@ int thin_work_insert(struct thin_work *w, uint64_t vblock, uint64_t dblock, uint
 		return 0;
 	}
 	if (w->nr_insertions == THIN_RUNS) {
-		int r = finish(w);
+		int r = thin_work_finish(w);
 		if (r)
 			return r;
 	}
@@ -173,5 +173,5 @@ int thin_work_run(struct thin_work *w, struct thin_cursor *c)
 	}
 	if (!r)
 		r = unmap_gathered(w);
-	return r ? r : finish(w);
+	return r ? r : thin_work_finish(w);
 }

@@ -11,8 +11,9 @@
  *  1. Into the gate, which a snapshot shuts (I8).
  *  2. Where all of it goes in place, it does so: no other lock.  Otherwise
  *     provision.c.
- *  3. Out of the gate.  If it lacked blocks it has done nothing so far:
- *     commit or wait for room (space.c), and begin again.
+ *  3. Out of the gate.  If it lacked blocks, or something of the origin, it has
+ *     done nothing so far: commit or wait for room (space.c), or read the
+ *     origin (below.c), and begin again.
  *  4. FUA: join a commit, now that nobody waits for us at the gate.
  */
 
@@ -22,6 +23,14 @@ int thin_volume_check(const struct thin_volume *v, uint64_t offset, uint64_t len
 	if (!thin_range_ok(offset, len, v->size))
 		return -ERANGE;
 	return change && v->read_only ? -EROFS : 0;
+}
+
+bool thin_request_lacks(struct thin_request *req, const struct thin_plan *plan)
+{
+	for (size_t i = 0; i < plan->nr_lacks; i++)
+		req->lacks[i] = plan->lacks[i];
+	req->nr_lacks = plan->nr_lacks;
+	return req->nr_lacks;
 }
 
 /* *@ret_done is false where the request wants provision.c. */
@@ -39,6 +48,8 @@ static int try_in_place(struct thin_request *req, bool *ret_done)
 	if (r || !thin_cursor_complete(&c))
 		return r;
 	r = thin_plan_make(req, &c, &plan);
+	if (!r && thin_request_lacks(req, &plan))
+		r = -EAGAIN;
 	if (r || plan.provision || plan.unmap)
 		return r;
 	*ret_done = true;
@@ -53,13 +64,28 @@ static int attempt(struct thin_request *req)
 	int r = thin_pool_may_change(req->core->pool);
 	bool done;
 
+	req->short_of = 0;
+	req->nr_lacks = 0;
 	if (r)
 		return r;
-	req->short_of = 0;
-	req->origin = atomic_load(&req->core->origin);
-	req->origin_end = thin_core_origin_end(req->core, req->origin);
+	if (!req->mapped_only)
+		req->origin_end =
+			thin_core_origin_end(req->core, atomic_load(&req->core->origin));
 	r = try_in_place(req, &done);
 	return r || done ? r : thin_provision(req);
+}
+
+int thin_request_wait(struct thin_request *req, struct thin_patience *p)
+{
+	p->need = req->need;
+	p->promised = req->promised;
+	return thin_space_wait(req->core->pool, p, req->short_of);
+}
+
+/* What it takes for the next attempt. */
+static int see_to(struct thin_request *req, struct thin_patience *p)
+{
+	return req->nr_lacks ? thin_below_read(req) : thin_request_wait(req, p);
 }
 
 int thin_request_do(struct thin_request *req)
@@ -75,12 +101,11 @@ int thin_request_do(struct thin_request *req)
 		thin_gate_enter(&core->gate);
 		r = attempt(req);
 		thin_gate_leave(&core->gate);
-		patience.need = req->need;
-		patience.promised = req->promised;
-		again = r && req->short_of;
+		again = r && (req->short_of || req->nr_lacks);
 		if (again)
-			r = thin_space_wait(pool, &patience, req->short_of);
+			r = see_to(req, &patience);
 	} while (again && !r);
+	thin_below_fini(req);
 	if (r)
 		return thin_commit_error(pool, r);
 	return req->flags & THIN_FUA ? thin_commit_volume(core) : 0;

@@ -276,8 +276,8 @@ static int begin(struct flatten *f, bool *ret_again, struct thin_error *e)
  * The registry knows first: after a crash the volume is opened without.
  * @copied: how that ended; where others have dropped the origin it does not count.
  */
-static int end_locked(struct flatten *f, int copied, struct thin_error *e)
-	THIN_REQUIRES(f->t->lock)
+static int end_locked(struct flatten *f, int copied, struct thin_dropped *ret,
+		      struct thin_error *e) THIN_REQUIRES(f->t->lock)
 {
 	_cleanup_volume_conf const struct thin_volume_conf *v = NULL;
 	int r = find(f, &v, e);
@@ -288,7 +288,7 @@ static int end_locked(struct flatten *f, int copied, struct thin_error *e)
 		return copied;
 	r = update_locked(f, v, false, true, e);
 	if (!r)
-		thin_handle_drop_origin(f->h);
+		thin_handle_drop_origin(f->h, ret);
 	return r;
 }
 
@@ -326,13 +326,16 @@ static int hide_rest(struct flatten *f, struct thin_error *e)
 static int end(struct flatten *f, struct thin_error *e)
 {
 	bool longer = thin_origin_shows(f->conf) > f->conf->size;
+	struct thin_dropped dropped = {0};
 	int r = longer ? hide_rest(f, e) : 0;
 
 	if (!r)
 		r = thinbd_flush(f->h);
 	thin_mutex_lock(&f->t->lock);
-	r = end_locked(f, r, e);
+	r = end_locked(f, r, &dropped, e);
 	thin_mutex_unlock(&f->t->lock);
+	/* It may be long in answering those who still read it. */
+	thin_dropped_let_go(&dropped);
 	return r;
 }
 

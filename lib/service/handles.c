@@ -288,38 +288,25 @@ static int open_locked(struct thinbd *t, const struct thin_volume_conf *conf,
  * all who have it open; and is opened only under the lock, as it is then.  What
  * may take its time, opening the origin, comes before.
  */
-static int open_as(struct thinbd *t, const struct thin_volume_conf *conf,
-		   struct thin_volume_params *params, struct thin_volume **ret,
-		   struct thin_error *e)
+int thin_open_conf(struct thinbd *t, const struct thin_volume_conf *conf, bool read_only,
+		   struct thin_volume **ret, struct thin_error *e)
 {
 	_cleanup_origin struct thin_origin *origin = NULL;
 	int r = thin_origin_get(t, conf, &origin, e);
 
 	if (r)
 		return r;
-	params->device = conf->device;
-	params->origin = origin;
-	params->origin_end = conf->origin_overlap;
+	struct thin_volume_params params = {
+		.device = conf->device,
+		.size = conf->size,
+		.origin = origin,
+		.origin_end = conf->origin_overlap,
+		.read_only = read_only,
+	};
 	thin_mutex_lock(&t->lock);
-	r = open_locked(t, conf, params, ret, e);
+	r = open_locked(t, conf, &params, ret, e);
 	thin_mutex_unlock(&t->lock);
 	return r;
-}
-
-int thin_open_conf(struct thinbd *t, const struct thin_volume_conf *conf, bool read_only,
-		   struct thin_volume **ret, struct thin_error *e)
-{
-	struct thin_volume_params params = {.size = conf->size, .read_only = read_only};
-
-	return open_as(t, conf, &params, ret, e);
-}
-
-int thin_open_past_end(struct thinbd *t, const struct thin_volume_conf *conf,
-		       uint64_t size, struct thin_volume **ret, struct thin_error *e)
-{
-	struct thin_volume_params params = {.size = size, .past_end = true};
-
-	return open_as(t, conf, &params, ret, e);
 }
 
 /* Of a volume that is not open yet. */
@@ -583,11 +570,12 @@ int thin_handle_hydrate(struct thinbd_volume *h, uint64_t offset, uint64_t len)
 	return WITH_VOLUME(h, thin_volume_hydrate(h->v, offset, len));
 }
 
-void thin_handle_drop_origin(struct thinbd_volume *h)
+void thin_handle_drop_origin(struct thinbd_volume *h, struct thin_dropped *ret)
 {
+	*ret = (struct thin_dropped){0};
 	thin_sharded_read(&h->gate);
 	if (!atomic_load(&h->revoked))
-		thin_volume_drop_origin(h->v);
+		thin_volume_drop_origin(h->v, ret);
 	thin_sharded_read_end(&h->gate);
 }
 

@@ -41,7 +41,7 @@ static int note_done(struct thinbd *t, uint32_t device, struct thin_error *e)
 }
 
 /* @ret_again: it has another record by now, and that may be why it failed. */
-static int cut(struct thinbd *t, uint32_t device, bool *ret_again, struct thin_error *e)
+static int cut(struct thinbd *t, uint32_t device, bool *ret_again)
 {
 	_cleanup_volume_conf const struct thin_volume_conf *v = NULL, *now = NULL;
 	int r = thin_registry_find_device(t->registry, device, &v);
@@ -51,7 +51,7 @@ static int cut(struct thinbd *t, uint32_t device, bool *ret_again, struct thin_e
 		return r == -ENOENT ? 0 : r;
 	r = thin_pool_truncate(t->pool, v->device, v->size);
 	if (!r)
-		r = thin_tail_zero(t, v, e);
+		r = thin_pool_zero_tail(t->pool, device, v->size, v->origin_overlap);
 	if (r)
 		*ret_again =
 			thin_registry_find_device(t->registry, device, &now) || now != v;
@@ -64,7 +64,7 @@ int thin_finish_shrink(struct thinbd *t, uint32_t device, struct thin_error *e)
 	int r = 0;
 
 	while (again)
-		r = cut(t, device, &again, e);
+		r = cut(t, device, &again);
 	return r ? r : note_done(t, device, e);
 }
 

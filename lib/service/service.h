@@ -16,8 +16,8 @@
  *   handles_lock  who has which volume open
  *   origins_lock  which origins are open
  *
- * None of them is held for I/O of volumes, nor while an origin is opened for a
- * client.
+ * None of them is held for I/O of volumes, nor while an origin is looked at,
+ * opened, read, or let go by those who read it.
  */
 
 #include "pool/pool.h"
@@ -179,10 +179,13 @@ bool thin_handle_revoked(const struct thinbd_volume *h);
 /* Its record, as it was when the handle was opened; lives as long as that. */
 const struct thin_volume_conf *thin_handle_conf(const struct thinbd_volume *h);
 
-/* thin_volume_hydrate(), thin_volume_drop_origin(). */
+/*
+ * thin_volume_hydrate(), thin_volume_drop_origin(); of a volume that was taken away
+ * nothing is dropped, which is no error.
+ */
 THIN_MUST_CHECK int thin_handle_hydrate(struct thinbd_volume *h, uint64_t offset,
 					uint64_t len);
-void thin_handle_drop_origin(struct thinbd_volume *h);
+void thin_handle_drop_origin(struct thinbd_volume *h, struct thin_dropped *ret);
 
 /*
  * Open the volume of @conf for ourselves, with its origin; thin_volume_close() it.
@@ -193,11 +196,6 @@ void thin_handle_drop_origin(struct thinbd_volume *h);
 THIN_MUST_CHECK int thin_open_conf(struct thinbd *t, const struct thin_volume_conf *conf,
 				   bool read_only, struct thin_volume **ret,
 				   struct thin_error *e);
-
-/* The same, to change what is behind its end too, up to @size bytes. */
-THIN_MUST_CHECK int thin_open_past_end(struct thinbd *t,
-				       const struct thin_volume_conf *conf, uint64_t size,
-				       struct thin_volume **ret, struct thin_error *e);
 
 /* --- origins.c ------------------------------------------------------------ */
 
@@ -263,17 +261,6 @@ struct json_object *thin_named_json(struct thinbd *t, const char *name);
 
 /* "2026-01-01T00:00:00Z" */
 struct json_object *thin_time_json(int64_t seconds);
-
-/* --- tail.c: the rest of a volume's last block ------------------------------- */
-
-/*
- * Where the last block of @conf's volume is mapped, and only a part of it is the
- * volume's: let the rest be zeros.  For what shrinking leaves there, or copying
- * the origin has put there.
- * Returns 0; as a write.  Durable: yes.
- */
-THIN_MUST_CHECK int thin_tail_zero(struct thinbd *t, const struct thin_volume_conf *conf,
-				   struct thin_error *e);
 
 /* --- recover.c: what a crash left half done ------------------------------- */
 

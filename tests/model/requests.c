@@ -153,13 +153,15 @@ void do_hydrate(struct world *w)
 
 void do_drop_origin(struct world *w)
 {
+	struct thin_dropped dropped;
 	int v = any_volume(w);
 
 	if (v == MODEL_NONE || w->m.volume[v].origin == MODEL_NONE)
 		return;
 	SHOULD_BE(thin_pool_commit(w->pool), 0);
 	committed(w);
-	thin_volume_drop_origin(w->volume[v]);
+	thin_volume_drop_origin(w->volume[v], &dropped);
+	thin_dropped_let_go(&dropped);
 	model_drop_origin(&w->m, v);
 }
 

@@ -1,6 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "pool_ground.h"
 
+static void drop_origin(struct thin_volume *v)
+{
+	struct thin_dropped d;
+
+	thin_volume_drop_origin(v, &d);
+	thin_dropped_let_go(&d);
+}
+
 static void test_copies_what_is_missing(void **state)
 {
 	struct ground *g = ground_new(64);
@@ -20,7 +28,7 @@ static void test_copies_what_is_missing(void **state)
 
 	/* Not needed any more. */
 	sh->fail_read = -EIO;
-	thin_volume_drop_origin(v);
+	drop_origin(v);
 	assert_int_equal(sh->closes, 0);
 	thin_origin_unref(o);
 	assert_int_equal(sh->closes, 1);
@@ -46,8 +54,8 @@ static void test_drop(void **state)
 	(void)state;
 	w = ground_volume(g, 1, 8 * BLOCK, o);
 	assert_int_equal(thin_volume_hydrate(v, BLOCK, 1), 0);
-	thin_volume_drop_origin(v);
-	thin_volume_drop_origin(w);
+	drop_origin(v);
+	drop_origin(w);
 	expect(w, 0, BLOCK, 0);
 	expect_origin(w, BLOCK, BLOCK);
 	expect(w, 2 * BLOCK, 6 * BLOCK, 0);
@@ -94,7 +102,7 @@ static void test_drop_while_read(void **state)
 		thin_origin_unref(o); /* the volume's is the last */
 		call_start(&c, read_often, &rd);
 		usleep(1000);
-		thin_volume_drop_origin(rd.v);
+		drop_origin(rd.v);
 		assert_int_equal(sh->closes, 1);
 		shelf_free(sh);
 		rd.stop = true;

@@ -282,11 +282,208 @@ static void test_writer_waits_alone(void **state)
 	others_go_on(write_one);
 }
 
+/* --- and those who exclude requests ------------------------------------------ */
+
+/* Block 0 of the volume is being written in part, or read, and the origin is silent. */
+struct silence {
+	struct ground *g;
+	struct shelf *sh;
+	struct thin_origin *o;
+	struct thin_volume *v; /* device 1 */
+	struct door door;
+	struct call c;
+};
+
+static void silence_begin(struct silence *s, struct ground *g, int (*fn)(void *ctx))
+{
+	uint64_t bs = g->pool->block_size;
+
+	s->g = g;
+	s->o = ground_origin(&s->sh, 3 * bs);
+	s->v = ground_create(g, 1, 3 * bs, s->o);
+	door_init(&s->door);
+	s->sh->on_read = door_of_flushes;
+	s->sh->on_read_ctx = &s->door;
+	door_set(&s->door, true);
+	call_start(&s->c, fn, s->v);
+	WAIT_FOR(door_waiting(&s->door) == 1);
+}
+
+static void silence_end(struct silence *s)
+{
+	assert_false(s->c.done);
+	door_set(&s->door, false);
+	assert_int_equal(call_join(&s->c), 0);
+}
+
+static void silence_free(struct silence *s)
+{
+	thin_volume_close(s->v);
+	thin_origin_unref(s->o);
+	shelf_free(s->sh);
+	ground_free(s->g);
+}
+
+/* What shuts the gate of a volume. */
+static int shut_often(void *ctx)
+{
+	const struct thin_snap_pair pair = {.origin = 1, .snap = 2};
+	struct silence *s = ctx;
+	uint64_t bs = s->g->pool->block_size;
+	struct thin_volume *w;
+
+	assert_int_equal(thin_pool_snapshot(s->g->pool, &pair, 1), 0);
+	w = ground_volume(s->g, 1, 4 * bs, s->o);
+	assert_int_equal(thin_pool_set_reserve(s->g->pool, 1, bs, true), 0);
+	assert_int_equal(put(w, 2 * bs, bs, 7, THIN_FUA), 0);
+	assert_int_equal(thin_volume_trim(w, 2 * bs, bs, 0), 0);
+	assert_int_equal(thin_pool_truncate(s->g->pool, 1, 3 * bs), 0);
+	thin_volume_close(w);
+	return 0;
+}
+
+/* It does not wait for an origin. */
+static void exclude(struct silence *s)
+{
+	struct call c;
+
+	call_start(&c, shut_often, s);
+	WAIT_FOR(c.done);
+	assert_int_equal(call_join(&c), 0);
+}
+
+/* The write is in none of it, or in all. */
+static void expect_written(struct silence *s, uint64_t bs)
+{
+	struct thin_volume *w = ground_volume(s->g, 2, 3 * bs, s->o);
+
+	expect_origin(w, 0, 3 * bs);
+	thin_volume_close(w);
+	expect_origin(s->v, 0, 5);
+	expect(s->v, 5, 1, 1);
+	expect_origin(s->v, 6, 3 * bs - 6);
+}
+
+static void test_gate_is_free(void **state)
+{
+	struct silence s;
+
+	(void)state;
+	silence_begin(&s, ground_new(16), write_one);
+	exclude(&s);
+	silence_end(&s);
+	expect_written(&s, BLOCK);
+	silence_free(&s);
+}
+
+/* Blocks that fit into no buffer. */
+static void test_gate_is_free_of_large_blocks(void **state)
+{
+	struct ground *g = ground_make(4 * THIN_PIECE, 16, 1024);
+	struct silence s;
+
+	(void)state;
+	ground_open(g);
+	silence_begin(&s, g, write_one);
+	exclude(&s);
+	silence_end(&s);
+	expect_written(&s, 4 * THIN_PIECE);
+	silence_free(&s);
+}
+
+static int hydrate_all(void *ctx)
+{
+	return thin_volume_hydrate(ctx, 0, 3 * BLOCK);
+}
+
+/* The snapshot sees no difference; and with the reserve it begins again. */
+static void test_gate_is_free_of_hydration(void **state)
+{
+	struct silence s;
+	struct thin_volume *w;
+
+	(void)state;
+	silence_begin(&s, ground_new(16), hydrate_all);
+	exclude(&s);
+	silence_end(&s);
+	w = ground_volume(s.g, 2, 3 * BLOCK, s.o);
+	expect_origin(w, 0, 3 * BLOCK);
+	thin_volume_close(w);
+	s.sh->fail_read = -EIO;
+	expect_origin(s.v, 0, 3 * BLOCK);
+	assert_int_equal(ground_used(s.g), 3);
+	silence_free(&s);
+}
+
+/* What others write while it is being copied stays, and the room goes back. */
+static void test_copy_gives_way(void **state)
+{
+	struct silence s;
+
+	(void)state;
+	silence_begin(&s, ground_new(4), hydrate_all);
+	assert_int_equal(put(s.v, BLOCK, BLOCK, 9, 0), 0);
+	silence_end(&s);
+	s.sh->fail_read = -EIO;
+	expect_origin(s.v, 0, BLOCK);
+	expect(s.v, BLOCK, BLOCK, 9);
+	expect_origin(s.v, 2 * BLOCK, BLOCK);
+	assert_int_equal(ground_used(s.g), 3);
+	assert_int_equal(ground_info(s.g).data_free, 1);
+	silence_free(&s);
+}
+
+/* Where it ends to show while it is being read, there are zeros. */
+static void shown_less(int (*fn)(void *ctx))
+{
+	struct silence s;
+
+	silence_begin(&s, ground_new(16), fn);
+	assert_int_equal(thin_pool_zero_tail(s.g->pool, 1, 100, 100), 0);
+	silence_end(&s);
+	expect(s.v, 100, 3 * BLOCK - 100, 0);
+	expect_origin(s.v, 6, 94);
+	silence_free(&s);
+}
+
+static void test_shown_less(void **state)
+{
+	(void)state;
+	shown_less(write_one);
+	shown_less(hydrate_all);
+}
+
+/* It is dropped at once, and goes when the last one has his answer. */
+static void test_dropped_while_silent(void **state)
+{
+	struct thin_dropped d;
+	struct silence s;
+
+	(void)state;
+	silence_begin(&s, ground_new(16), read_one);
+	assert_int_equal(put(s.v, 0, 3 * BLOCK, 1, 0), 0);
+	thin_volume_drop_origin(s.v, &d);
+	expect(s.v, 0, 3 * BLOCK, 1);
+	thin_origin_unref(thin_steal(s.o));
+	assert_int_equal(s.sh->closes, 0);
+	silence_end(&s);
+	thin_volume_close(thin_steal(s.v));
+	thin_dropped_let_go(&d);
+	assert_int_equal(s.sh->closes, 1);
+	silence_free(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_reader_waits_alone),
 		cmocka_unit_test(test_writer_waits_alone),
+		cmocka_unit_test(test_gate_is_free),
+		cmocka_unit_test(test_gate_is_free_of_large_blocks),
+		cmocka_unit_test(test_gate_is_free_of_hydration),
+		cmocka_unit_test(test_copy_gives_way),
+		cmocka_unit_test(test_shown_less),
+		cmocka_unit_test(test_dropped_while_silent),
 		cmocka_unit_test(test_identity),
 		cmocka_unit_test(test_can_not_tell),
 		cmocka_unit_test(test_references),

@@ -144,12 +144,6 @@ static void test_actions(void **state)
 		{THIN_OP_ZERO, 9000, 9500, false, THIN_MAY_UNMAP, NO, UN, UN},
 		{THIN_OP_ZERO, 9000, 9500, false, 0, NO, IN, UN},
 		{THIN_OP_ZERO, 9000, 9499, false, THIN_MAY_UNMAP, NO, IN, PROV},
-
-		{THIN_OP_HYDRATE, 0, 1000, true, 0, PROV, NO, NO},
-		{THIN_OP_HYDRATE, 5, 6, true, 0, PROV, NO, NO},
-		{THIN_OP_HYDRATE, 3600, 3700, true, 0, PROV, NO, NO},
-		{THIN_OP_HYDRATE, 4000, 5000, true, 0, NO, NO, NO},
-		{THIN_OP_HYDRATE, 0, 1000, false, 0, NO, NO, NO},
 	};
 
 	(void)state;

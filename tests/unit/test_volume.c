@@ -191,26 +191,65 @@ static void test_grow(void **state)
 	ground_free(g);
 }
 
-/* Who looks behind a volume's end does not make its last block a longer one. */
-static void test_past_end(void **state)
+/* The rest of the last block: only where it is mapped, and it stays that volume's. */
+static void test_zero_tail(void **state)
 {
 	struct ground *g = ground_new(8);
-	struct thin_volume_params params = {
-		.device = 1,
-		.size = 2 * BLOCK,
-		.past_end = true,
-	};
-	struct thin_volume *v = ground_create(g, 1, BLOCK + 100, NULL), *w;
+	struct thin_volume *v = ground_create(g, 1, 3 * BLOCK, NULL);
+	const struct thin_snap_pair pair = {.origin = 1, .snap = 2};
 
 	(void)state;
-	assert_int_equal(put(v, BLOCK, 100, 1, 0), 0);
-	assert_int_equal(thin_volume_open(g->pool, &params, &w), 0);
-	assert_int_equal(thin_volume_zero(w, BLOCK + 100, BLOCK - 100, 0), 0);
-	expect(v, BLOCK, 100, 1);
-	thin_volume_close(w);
-	assert_int_equal(thin_volume_trim(v, BLOCK, 100, 0), 0);
-	expect(v, BLOCK, 100, 0);
+	assert_int_equal(thin_pool_zero_tail(g->pool, 2, BLOCK + 100, 0), -ENOENT);
+	assert_int_equal(thin_pool_zero_tail(g->pool, 1, BLOCK + 100, 0), 0);
+	assert_int_equal(ground_used(g), 0);
+	assert_int_equal(put(v, 0, 2 * BLOCK, 1, 0), 0);
+	assert_int_equal(thin_pool_zero_tail(g->pool, 1, BLOCK, 0), 0);
+	expect(v, 0, 2 * BLOCK, 1);
+	/* Open, or not, or shared with a snapshot. */
+	assert_int_equal(thin_pool_zero_tail(g->pool, 1, BLOCK + 100, 0), 0);
+	expect(v, 0, BLOCK + 100, 1);
+	expect(v, BLOCK + 100, BLOCK - 100, 0);
 	thin_volume_close(v);
+	assert_int_equal(thin_pool_snapshot(g->pool, &pair, 1), 0);
+	assert_int_equal(thin_pool_zero_tail(g->pool, 1, 50, 0), 0);
+	v = ground_volume(g, 1, 3 * BLOCK, NULL);
+	expect(v, 0, 50, 1);
+	expect(v, 50, BLOCK - 50, 0);
+	expect(v, BLOCK, 100, 1);
+	thin_volume_close(v);
+	v = ground_volume(g, 2, 3 * BLOCK, NULL);
+	expect(v, 0, BLOCK, 1);
+	thin_volume_close(v);
+	ground_free(g);
+}
+
+/* It shows up to there for those who have it open, and it is not read for that. */
+static void test_zero_tail_over_origin(void **state)
+{
+	struct ground *g = ground_new(8);
+	struct shelf *sh;
+	struct thin_origin *o = ground_origin(&sh, 3 * BLOCK);
+	struct thin_volume *v = ground_create(g, 1, 3 * BLOCK, o);
+
+	(void)state;
+	assert_int_equal(put(v, BLOCK, BLOCK, 1, 0), 0);
+	sh->fail_read = -EIO;
+	assert_int_equal(thin_pool_zero_tail(g->pool, 1, BLOCK + 100, BLOCK + 100), 0);
+	expect(v, BLOCK + 100, BLOCK - 100, 0);
+	expect(v, 2 * BLOCK, BLOCK, 0);
+	assert_int_equal(thin_pool_zero_tail(g->pool, 1, 100, 100), 0);
+	assert_int_equal(ground_used(g), 1);
+	sh->fail_read = 0;
+	expect_origin(v, 0, 100);
+	expect(v, 100, BLOCK - 100, 0);
+	thin_volume_close(v);
+	/* The next open says it anew. */
+	assert_int_equal(thin_pool_zero_tail(g->pool, 1, 100, 100), 0);
+	v = ground_volume(g, 1, 3 * BLOCK, o);
+	expect_origin(v, 0, BLOCK);
+	thin_volume_close(v);
+	thin_origin_unref(o);
+	shelf_free(sh);
 	ground_free(g);
 }
 
@@ -223,7 +262,8 @@ int main(void)
 		cmocka_unit_test(test_pinned_between_opens),
 		cmocka_unit_test(test_start_fails),
 		cmocka_unit_test(test_grow),
-		cmocka_unit_test(test_past_end),
+		cmocka_unit_test(test_zero_tail),
+		cmocka_unit_test(test_zero_tail_over_origin),
 		cmocka_unit_test(test_open_while_written),
 	};
 
