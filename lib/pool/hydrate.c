@@ -87,11 +87,10 @@ static int reserve(struct hydration *h)
 
 /* --- copying -------------------------------------------------------------------- */
 
-/* The next blocks that are not mapped, at most a buffer full; or none. */
+/* The next blocks that are not mapped, at most a piece of them; or none. */
 static int next_extent(struct hydration *h, struct extent *ret)
 {
-	uint64_t most = thin_max(h->core->pool->buffers.len / h->core->pool->block_size,
-				 UINT64_C(1));
+	uint64_t most = thin_max(THIN_PIECE / h->core->pool->block_size, UINT64_C(1));
 	const struct thin_run *run = NULL;
 	struct thin_cursor c;
 	int r = thin_cursor_init(&c, h->core, h->begin, h->end);
