@@ -19,7 +19,7 @@ no request to fail; verbs that would begin to use it may say that it is not ther
 
 import argparse
 import collections
-import os
+import contextlib
 import pathlib
 import random
 import signal
@@ -49,15 +49,19 @@ class Worker(threading.Thread):
         self.world, self.rnd, self.wrong = world, random.Random(world.rnd.random()), None
         self.count = collections.Counter()
         self.longest = 0
-        self.new_control()
 
-    def new_control(self):
-        self.control = Control(self.world.pool)
-        self.control.s.settimeout(PATIENCE)
+    def control(self):
+        """A new one: who says nothing for some seconds is hung up on."""
+        control = Control(self.world.pool)
+        control.s.settimeout(PATIENCE)
+        return contextlib.closing(control)
+
+    def goes_on(self):
+        return time.monotonic() < self.world.until and not self.world.over
 
     def run(self):
         try:
-            while time.monotonic() < self.world.until and not self.world.over:
+            while self.goes_on():
                 began = time.monotonic()
                 self.turn()
                 self.longest = max(self.longest, time.monotonic() - began)
@@ -67,7 +71,8 @@ class Worker(threading.Thread):
 
     def ask(self, verb, may=(), **args):
         """Whether it was done; else it was refused for one of the reasons in `may`."""
-        answer = self.control.ask(verb, args)
+        with self.control() as control:
+            answer = control.ask(verb, args)
         should(answer is not None and "reply" in answer, verb, args, "was answered", answer)
         error = answer["reply"].get("error")
         self.count[f"{verb} {error['code']}" if error else verb] += 1
@@ -226,7 +231,8 @@ class Owner(Worker):
 
     def size_now(self, old, wanted):
         """A shrink that wanted the origin too late has a new size, and is not done."""
-        size = self.control.ask("show", {"name": self.name})["reply"]["result"]["size"]
+        with self.control() as control:
+            size = control.ask("show", {"name": self.name})["reply"]["result"]["size"]
         should(size in (old, min(old, wanted)), self.name, "has", size, "not", old)
         if size < old:
             self.count["half shrunk"] += 1
@@ -341,11 +347,10 @@ class Flattener(Worker):
             self.ask("flatten", {"ENOENT"}, **args)
         else:
             text = ", ".join(f'"{k}": "{v}"' for k, v in args.items())
-            self.control.s.sendall(b'{"id": 2, "request": {"verb": "flatten", "args": {%s}}}\n'
-                                   % text.encode())
-            time.sleep(self.rnd.random() * 0.2)
-            self.control.close()
-            self.new_control()
+            with self.control() as control:
+                control.s.sendall(
+                    b'{"id": 2, "request": {"verb": "flatten", "args": {%s}}}\n' % text.encode())
+                time.sleep(self.rnd.random() * 0.2)
             self.count["flatten left"] += 1
         time.sleep(self.rnd.random() * 0.3)
 
@@ -359,6 +364,10 @@ class Remote(Worker):
         self.uri = f"nbd+unix:///?socket={self.socket}"
         self.start_server()
 
+    def goes_on(self):
+        """As long as it may be wanted: nbdkit ends with the thread that started it."""
+        return any(w.is_alive() for w in self.world.clients)
+
     def start_server(self):
         self.socket.unlink(missing_ok=True)
         self.server = subprocess.Popen(  # pylint: disable=consider-using-with
@@ -368,8 +377,8 @@ class Remote(Worker):
             should(self.server.poll() is None, "nbdkit does not start")
             time.sleep(0.002)
 
-    def stop_server(self, how=signal.SIGKILL):
-        self.server.send_signal(how)
+    def stop_server(self):
+        self.server.kill()
         self.server.wait()
 
     def pause(self):
@@ -381,9 +390,14 @@ class Remote(Worker):
         self.start_server()
 
     def ended(self):
-        self.stop_server(signal.SIGTERM)
-        self.pause()
-        self.start_server()
+        """It waits for its clients to leave; of those one may have nothing to ask."""
+        self.server.terminate()
+        try:
+            self.server.wait(timeout=2)
+            self.count["server waited for"] += 1
+        except subprocess.TimeoutExpired:
+            pass
+        self.killed()
 
     def stopped(self):
         """So that it takes connections, and answers nobody."""
@@ -416,8 +430,8 @@ class World:
         kinds = [(str(self.base_path), base), ("thin:low", low), (None, b""),
                  *((server.uri, base) for server in self.servers)]
         self.owners = [Owner(self, i, *kind) for i, kind in enumerate(kinds)]
-        self.workers = [*self.owners, Groups(self), Flattener(self), Flattener(self),
-                        *self.servers]
+        self.clients = [*self.owners, Groups(self), Flattener(self), Flattener(self)]
+        self.workers = [*self.clients, *self.servers]
 
     def make_low(self, base):
         """A volume to be read through, over the file, with something of its own."""
