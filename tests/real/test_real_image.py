@@ -201,11 +201,13 @@ class Server:
         self.pool, self.socket, self.process = pool, socket, None
 
     def start(self):
+        pid = self.socket.with_suffix(".pid")
+        pid.unlink(missing_ok=True)
         self.process = subprocess.Popen(
-            ["nbdkit", "-f", "-U", str(self.socket), str(PLUGIN), str(self.pool)],
+            ["nbdkit", "-f", "-P", str(pid), "-U", str(self.socket), str(PLUGIN), str(self.pool)],
             stdin=subprocess.DEVNULL)
         for _ in range(1000):
-            if self.socket.exists():
+            if pid.exists():
                 return
             if self.process.poll() is not None:
                 raise SystemExit(f"nbdkit ended with {self.process.returncode}")

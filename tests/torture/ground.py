@@ -70,6 +70,7 @@ class Pool:
         self.path = work / name
         self.socket = work / f"{name}.sock"
         self.log = work / f"{name}.log"
+        self.pid = work / f"{name}.pid"  # which is there when the server listens
         self.server = None
 
     def t(self, *args, ok=(0,)):
@@ -84,15 +85,16 @@ class Pool:
     def start(self, *options, listen=None, arguments=()):
         """Returns when the server listens, or raises Failed with what it said."""
         self.socket.unlink(missing_ok=True)
+        self.pid.unlink(missing_ok=True)
         log = open(self.log, "ab")  # pylint: disable=consider-using-with
         began = log.tell()
         self.server = subprocess.Popen(  # pylint: disable=consider-using-with
-            ["nbdkit", "-f", *(listen or ("-U", str(self.socket))), *map(str, options),
+            ["nbdkit", "-f", "-P", str(self.pid), *(listen or ("-U", str(self.socket))), *map(str, options),
              str(PLUGIN), str(self.path), *arguments],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         log.close()
         deadline = time.monotonic() + 60
-        while not self.socket.exists():
+        while not self.pid.exists():
             if self.server.poll() is not None or time.monotonic() > deadline:
                 self.kill()
                 raise Failed(f"no server: {self.said(began)}")
