@@ -361,6 +361,7 @@ class Remote(Worker):
     def __init__(self, world, number, away):
         super().__init__(world)
         self.socket, self.away = world.work / f"remote{number}.sock", away
+        self.turns = 0
         self.uri = f"nbd+unix:///?socket={self.socket}"
         self.start_server()
 
@@ -408,7 +409,9 @@ class Remote(Worker):
         self.server.send_signal(signal.SIGCONT)
 
     def turn(self):
-        time.sleep(0.1 + self.rnd.random() * 0.5)
+        """Now and then it stays for longer than the pool pauses between attempts."""
+        self.turns += 1
+        time.sleep(0.1 + self.rnd.random() * 0.5 if self.turns % 5 else 3)
         how = self.rnd.choice((self.killed, self.ended, self.stopped))
         how()
         self.count[f"server {how.__name__}"] += 1
