@@ -146,10 +146,13 @@ static struct slot *free_slot(struct thin_server *s) THIN_REQUIRES(s->lock)
 static void take_in(struct thin_server *s, int fd)
 {
 	thin_mutex_lock(&s->lock);
-	struct slot *slot = s->stop ? NULL : free_slot(s);
+	bool stop = s->stop;
+	struct slot *slot = stop ? NULL : free_slot(s);
 	if (!slot) {
 		thin_mutex_unlock(&s->lock);
-		thin_peer_refuse(fd, EBUSY, "too many connections to the control socket");
+		thin_peer_refuse(fd, EBUSY,
+				 stop ? "it is ending"
+				      : "too many connections to the control socket");
 		return;
 	}
 	thin_peer_init(&slot->peer, fd, s->handler, s->ctx);
