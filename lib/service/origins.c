@@ -12,7 +12,9 @@
  *      has none.  So who lets it go when flattening ends, with clients that stay,
  *      has let it go.
  *  O4  An origin that is slow to open (another host) keeps nobody waiting
- *      but those who want that one: no lock is held meanwhile.
+ *      but those who want that one: no lock is held meanwhile.  Where a server
+ *      could not be reached, all who waited are told, and none begins anew:
+ *      its time-out is not to be waited for by one after the other.
  */
 #include "service/service.h"
 #include "service/volume_storage.h"
@@ -23,12 +25,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Waits for an origin that somebody else is opening; on its stack. */
+struct waiter {
+	struct waiter *next;
+	bool told;
+	int result;
+	struct thin_error why;
+};
+
 struct thin_origin_entry {
 	struct thin_origin_entry *next;
 	struct thinbd *t;
 	char *key;
 	struct thin_identity identity;
 	bool opening;		    /* origins_lock: somebody is at it */
+	struct waiter *waiters;	    /* origins_lock: for that to end */
 	struct thin_origin *origin; /* without a reference; once it is open */
 };
 
@@ -256,10 +267,24 @@ static struct thin_origin_entry *add_entry(struct thinbd *t, const char *key,
 	return entry;
 }
 
-/* From the list, and the memory.  The last reference to its origin has gone. */
-static void forget_entry(void *ctx)
+/* With origins_lock. */
+static void tell_waiters(struct thin_origin_entry *entry, int result,
+			 const struct thin_error *why)
 {
-	struct thin_origin_entry *entry = ctx;
+	for (struct waiter *w = entry->waiters; w; w = w->next) {
+		w->told = true;
+		w->result = result;
+		if (why)
+			w->why = *why;
+	}
+	entry->waiters = NULL;
+	thin_cond_broadcast(&entry->t->origins_changed);
+}
+
+/* From the list, and the memory. */
+static void remove_entry(struct thin_origin_entry *entry, int result,
+			 const struct thin_error *why)
+{
 	struct thinbd *t = entry->t;
 
 	thin_mutex_lock(&t->origins_lock);
@@ -267,31 +292,61 @@ static void forget_entry(void *ctx)
 	while (*at != entry)
 		at = &(*at)->next;
 	*at = entry->next;
-	thin_cond_broadcast(&t->origins_changed);
+	tell_waiters(entry, result, why);
 	thin_mutex_unlock(&t->origins_lock);
 	free_entry(entry);
 }
 
+/* The last reference to its origin has gone. */
+static void forget_entry(void *ctx)
+{
+	remove_entry(ctx, 0, NULL);
+}
+
+/* Volumes have names, which change: who waits for one tries by the name he knows. */
+static void could_not_open(struct thin_origin_entry *entry, int result,
+			   const struct thin_error *why)
+{
+	remove_entry(entry, thin_storage_is_uri(entry->key) ? result : 0, why);
+}
+
+/* Until it is open, or was found not to open.  The result, where all share it. */
+static int wait_until_open(struct thinbd *t, struct thin_origin_entry *entry,
+			   struct thin_error *e) THIN_REQUIRES(t->origins_lock)
+{
+	struct waiter w = {.next = entry->waiters};
+
+	entry->waiters = &w;
+	while (!w.told)
+		thin_cond_wait(&t->origins_changed, &t->origins_lock);
+	if (w.result && e)
+		*e = w.why;
+	return w.result;
+}
+
 /*
  * The origin, with a reference; or, where nobody has it open, an entry that the
- * caller is to open.  0 or -ENOMEM.
+ * caller is to open.  0 or -errno.
  */
 static int look_up(struct thinbd *t, const char *key,
 		   const struct thin_identity *identity, struct thin_origin **ret,
-		   struct thin_origin_entry **ret_new)
+		   struct thin_origin_entry **ret_new, struct thin_error *e)
 {
 	struct thin_origin_entry *entry;
+	int r = 0;
 
 	*ret_new = NULL;
 	thin_mutex_lock(&t->origins_lock);
-	while ((entry = find_entry(t, key, identity)) && entry->opening)
-		thin_cond_wait(&t->origins_changed, &t->origins_lock);
-	if (entry)
+	while (!r && (entry = find_entry(t, key, identity)) && entry->opening)
+		r = wait_until_open(t, entry, e);
+	if (!r && entry) {
 		*ret = entry->origin;
-	else
+	} else if (!r) {
 		*ret_new = add_entry(t, key, identity);
+		r = *ret_new ? 0 : -ENOMEM;
+	}
 	thin_mutex_unlock(&t->origins_lock);
-	return entry || *ret_new ? 0 : -ENOMEM;
+	return r;
 }
 
 /* From now on others may have it. */
@@ -303,7 +358,7 @@ static void share(struct thin_origin_entry *entry, struct thin_origin *origin)
 	thin_mutex_lock(&t->origins_lock);
 	entry->origin = origin;
 	entry->opening = false;
-	thin_cond_broadcast(&t->origins_changed);
+	tell_waiters(entry, 0, NULL);
 	thin_mutex_unlock(&t->origins_lock);
 }
 
@@ -314,7 +369,7 @@ static int open_and_share(struct thinbd *t, const char *where,
 	int r = open_origin(t, where, &entry->identity, ret, e);
 
 	if (r)
-		forget_entry(entry);
+		could_not_open(entry, r, e);
 	else
 		share(entry, *ret);
 	return r;
@@ -335,11 +390,11 @@ int thin_origin_get(struct thinbd *t, const struct thin_volume_conf *conf,
 	/* Without this, a circle would wait for itself. */
 	if (volume && t->registry)
 		r = check_chain(t, volume, conf->name, e);
-	if (!r)
-		r = look_up(t, key_of(conf), &identity, ret, &new);
-	if (r || !new)
+	if (r)
 		return r;
-	r = open_and_share(t, where_of(conf), new, ret, &why);
+	r = look_up(t, key_of(conf), &identity, ret, &new, &why);
+	if (!r && new)
+		r = open_and_share(t, where_of(conf), new, ret, &why);
 	return r ? thin_error_set(e, r, "%s: its origin %s can not be used: %s",
 				  conf->name, conf->origin,
 				  why.text[0] ? why.text : thin_strerror(r))

@@ -282,6 +282,7 @@ def mute(pool, base, origin):
     origin.until_greeting(1)
     scenario(pool, base, "open a", [opened], origin)
     should(opened.result == origin.content, "a has other bytes")
+    refused_at_once(pool, origin)
     origin.mute = True
     opened = Waiting("an open", pool.read_all, "b")
     origin.until_greeting(1)
@@ -290,6 +291,19 @@ def mute(pool, base, origin):
         call(pool, *words, timeout=DEADLINE)
     scenario(pool, base, "an open of what is deleted", [opened], origin, refused=True)
     pool.stop()
+
+
+def refused_at_once(pool, origin):
+    """Who wants one that somebody waits for in vain does not wait for it anew."""
+    print("  many opens", flush=True)
+    origin.mute = True
+    for w in [Waiting("an open", pool.read_all, "a") for _ in range(6)]:
+        w.end(refused=True)
+        should(w.wrong, "an origin that said nothing was opened")
+    should(origin.greeting < 6, "each of six has waited for itself")
+    origin.let_go()
+    while origin.greeting:
+        time.sleep(0.01)
 
 
 def held(pool, base, origin):
