@@ -17,8 +17,14 @@
  * is up to where it shows, which only ever gets less.
  *
  * A block that does not fit into a buffer is made the volume's own first, as
- * flattening does it; then the request finds it mapped.
+ * flattening does it, where there is room for the whole request; then the request
+ * finds it mapped.
  */
+
+bool thin_below_fits(const struct thin_request *req)
+{
+	return req->core->pool->block_size <= req->core->pool->buffers.len;
+}
 
 static struct thin_below *find(struct thin_request *req, uint64_t vblock)
 {
@@ -107,7 +113,7 @@ static int read_block(struct thin_request *req, uint64_t vblock)
 
 int thin_below_read(struct thin_request *req)
 {
-	bool fits = req->core->pool->block_size <= req->core->pool->buffers.len;
+	bool fits = thin_below_fits(req);
 	int r = 0;
 
 	for (size_t i = 0; i < req->nr_lacks && !r; i++)

@@ -240,17 +240,22 @@ static int provision(struct thin_work *w, struct thin_range *range, bool *range_
 	struct thin_core *core = w->req->core;
 	struct thin_cursor c;
 	struct thin_plan plan;
+	bool lacks;
 	int r = thin_cursor_init(&c, core, range->begin, range->end);
 
 	if (!r)
 		r = thin_plan_make(w->req, &c, &plan);
 	if (r)
 		return r;
-	if (thin_request_lacks(w->req, &plan))
+	lacks = thin_request_lacks(w->req, &plan);
+	if (lacks && thin_below_fits(w->req))
 		return -EAGAIN;
 	if (only_in_place(&plan, &c))
 		return go_in_place(w, &c, range, range_held);
 	r = thin_provision_reserve(w, plan.provision);
+	if (!r && lacks)
+		r = -EAGAIN; /* there is room for all of it, so a part may be taken first
+			      */
 	return r ? r : thin_work_run(w, &c);
 }
 

@@ -152,6 +152,8 @@ THIN_MUST_CHECK int thin_plan_make(const struct thin_request *req, struct thin_c
 
 /* --- below.c: what a request needs of the origin ----------------------------- */
 
+/* Do blocks fit into a buffer, so that reading what is lacking takes no room? */
+bool thin_below_fits(const struct thin_request *req);
 /* Is what the origin shows in @vblock still to be read? */
 bool thin_below_lacks(const struct thin_request *req, uint64_t vblock);
 /*

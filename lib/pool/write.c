@@ -48,7 +48,7 @@ static int try_in_place(struct thin_request *req, bool *ret_done)
 	if (r || !thin_cursor_complete(&c))
 		return r;
 	r = thin_plan_make(req, &c, &plan);
-	if (!r && thin_request_lacks(req, &plan))
+	if (!r && thin_below_fits(req) && thin_request_lacks(req, &plan))
 		r = -EAGAIN;
 	if (r || plan.provision || plan.unmap)
 		return r;
@@ -85,7 +85,7 @@ int thin_request_wait(struct thin_request *req, struct thin_patience *p)
 /* What it takes for the next attempt. */
 static int see_to(struct thin_request *req, struct thin_patience *p)
 {
-	return req->nr_lacks ? thin_below_read(req) : thin_request_wait(req, p);
+	return req->short_of ? thin_request_wait(req, p) : thin_below_read(req);
 }
 
 int thin_request_do(struct thin_request *req)

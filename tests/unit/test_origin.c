@@ -391,6 +391,32 @@ static void test_gate_is_free_of_large_blocks(void **state)
 	silence_free(&s);
 }
 
+/* A request that does not fit takes none of the room: also of what goes before it. */
+static void test_large_blocks_without_room(void **state)
+{
+	const uint64_t bs = 4 * THIN_PIECE;
+	struct ground *g = ground_make(bs, 2, 1024);
+	struct thin_volume *v;
+	struct thin_origin *o;
+	struct shelf *sh;
+
+	(void)state;
+	ground_open(g);
+	o = ground_origin(&sh, 3 * bs);
+	v = ground_create(g, 1, 3 * bs, o);
+	assert_int_equal(put(v, 5, 3 * bs - 10, 1, 0), -ENOSPC);
+	assert_int_equal(ground_info(g).data_free, 2);
+	expect_origin(v, 0, 3 * bs);
+	assert_int_equal(put(v, 5, 2 * bs - 10, 1, 0), 0);
+	expect_origin(v, 0, 5);
+	expect(v, 5, 2 * bs - 10, 1);
+	expect_origin(v, 2 * bs - 5, bs + 5);
+	thin_volume_close(v);
+	thin_origin_unref(o);
+	shelf_free(sh);
+	ground_free(g);
+}
+
 static int hydrate_all(void *ctx)
 {
 	return thin_volume_hydrate(ctx, 0, 3 * BLOCK);
@@ -480,6 +506,7 @@ int main(void)
 		cmocka_unit_test(test_writer_waits_alone),
 		cmocka_unit_test(test_gate_is_free),
 		cmocka_unit_test(test_gate_is_free_of_large_blocks),
+		cmocka_unit_test(test_large_blocks_without_room),
 		cmocka_unit_test(test_gate_is_free_of_hydration),
 		cmocka_unit_test(test_copy_gives_way),
 		cmocka_unit_test(test_shown_less),
