@@ -254,8 +254,7 @@ static int provision(struct thin_work *w, struct thin_range *range, bool *range_
 		return go_in_place(w, &c, range, range_held);
 	r = thin_provision_reserve(w, plan.provision);
 	if (!r && lacks)
-		r = -EAGAIN; /* there is room for all of it, so a part may be taken first
-			      */
+		r = -EAGAIN; /* with room for all of it, a part may be taken first */
 	return r ? r : thin_work_run(w, &c);
 }
 
