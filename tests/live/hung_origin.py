@@ -50,7 +50,7 @@ class Origin:
         self.mute = False
         self.changed = threading.Condition()
         self.to_hold = {}  # offset: how many reads that begin there
-        self.holding, self.greeting = 0, 0
+        self.holding, self.greeting, self.conversing = 0, 0, 0
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(path))
         self.listener.listen(100)
@@ -80,6 +80,11 @@ class Origin:
             should(self.changed.wait_for(lambda: self.greeting >= nr, LONG),
                    "not", nr, "wait for a greeting, but", self.greeting)
 
+    def until_left(self):
+        with self.changed:
+            should(self.changed.wait_for(lambda: not self.conversing, LONG),
+                   "connections are kept:", self.conversing)
+
     def serve(self, s):
         with contextlib.suppress(OSError, EOFError):
             with self.changed:
@@ -87,11 +92,21 @@ class Origin:
                 self.changed.notify_all()
                 self.changed.wait_for(lambda: not self.mute)
                 self.greeting -= 1
-            lock = threading.Lock()
             if self.negotiate(s):
-                while True:
-                    self.answer(s, lock)
+                self.converse(s)
         s.close()
+
+    def converse(self, s):
+        lock = threading.Lock()
+        with self.changed:
+            self.conversing += 1
+        try:
+            while True:
+                self.answer(s, lock)
+        finally:
+            with self.changed:
+                self.conversing -= 1
+                self.changed.notify_all()
 
     @staticmethod
     def take(s, length):
@@ -296,6 +311,7 @@ def mute(pool, base, origin):
 def refused_at_once(pool, origin):
     """Who wants one that somebody waits for in vain does not wait for it anew."""
     print("  many opens", flush=True)
+    origin.until_left()  # or the first of them would find it open
     origin.mute = True
     for w in [Waiting("an open", pool.read_all, "a") for _ in range(6)]:
         w.end(refused=True)
