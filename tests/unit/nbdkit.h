@@ -77,4 +77,24 @@ static inline const char *nbdkit_uri(void)
 	return uri;
 }
 
+/* --- the one server of a test ------------------------------------------ */
+
+static struct nbdkit server;
+
+static inline void serve(struct nbdkit k)
+{
+	if (nbdkit_missing())
+		skip();
+	server = k;
+	nbdkit_start(&server);
+}
+
+/* A teardown. */
+static inline int stop(void **state)
+{
+	(void)state;
+	nbdkit_kill(&server);
+	return 0;
+}
+
 #endif

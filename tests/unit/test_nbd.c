@@ -12,23 +12,7 @@
 #define KIB UINT64_C(1024)
 #define MIB (KIB * KIB)
 
-static struct nbdkit server;
 static struct thin_error error;
-
-static void serve(struct nbdkit k)
-{
-	if (nbdkit_missing())
-		skip();
-	server = k;
-	nbdkit_start(&server);
-}
-
-static int stop(void **state)
-{
-	(void)state;
-	nbdkit_kill(&server);
-	return 0;
-}
 
 /* An empty sparse file of @size to be served. */
 static const char *backing(uint64_t size)

@@ -16,23 +16,7 @@
 #define RO     THIN_STORAGE_READONLY
 #define SECOND UINT64_C(1000000000)
 
-static struct nbdkit server;
 static struct thin_error error;
-
-static void serve(struct nbdkit k)
-{
-	if (nbdkit_missing())
-		skip();
-	server = k;
-	nbdkit_start(&server);
-}
-
-static int stop(void **state)
-{
-	(void)state;
-	nbdkit_kill(&server);
-	return 0;
-}
 
 static struct thin_storage *connect_to_it(void)
 {

@@ -22,23 +22,7 @@
 #define MIB (KIB * KIB)
 #define MS  UINT64_C(1000000)
 
-static struct nbdkit server;
 static struct thin_error error;
-
-static void serve(struct nbdkit k)
-{
-	if (nbdkit_missing())
-		skip();
-	server = k;
-	nbdkit_start(&server);
-}
-
-static int stop(void **state)
-{
-	(void)state;
-	nbdkit_kill(&server);
-	return 0;
-}
 
 static void restart(void)
 {
